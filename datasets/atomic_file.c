@@ -10,7 +10,8 @@ csl_status csl_atomic_begin(const char *path, char *temporary_out)
 {
     int length = snprintf(temporary_out, CSL_PATH_MAX, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || length >= CSL_PATH_MAX) {
-        return csl_fail(CSL_E_RANGE, "path of %zu bytes is longer than %d", strlen(path), CSL_PATH_MAX);
+        return csl_fail(CSL_E_RANGE, "path of %zu bytes is longer than %d", strlen(path),
+                        CSL_PATH_MAX);
     }
     return CSL_OK;
 }
@@ -39,7 +40,8 @@ csl_status csl_atomic_commit(const char *temporary, const char *path)
     }
     char folder[CSL_PATH_MAX];
     const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1,
+             slash ? path : ".");
     return flush_to_disk(folder, O_RDONLY | O_DIRECTORY);
 }
 

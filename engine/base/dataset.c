@@ -42,8 +42,12 @@ static csl_status check_shape(csl_shape shape, uint32_t class_count, uint64_t co
     return CSL_OK;
 }
 
-csl_status csl_dataset_create(csl_task task, csl_shape shape, csl_element_type type,
-                              uint32_t class_count, uint64_t count, csl_dataset **dataset_out)
+csl_status csl_dataset_create(csl_task task,
+                              csl_shape shape,
+                              csl_element_type type,
+                              uint32_t class_count,
+                              uint64_t count,
+                              csl_dataset **dataset_out)
 {
     CSL_TRY(check_shape(shape, class_count, count));
     csl_dataset *dataset = calloc(1, sizeof *dataset);

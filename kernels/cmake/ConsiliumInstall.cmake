@@ -17,3 +17,12 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/consiliumConfigVersion.cmak
   COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/consiliumConfig.cmake
               ${CMAKE_BINARY_DIR}/consiliumConfigVersion.cmake DESTINATION ${consilium_cmake_dir})
+# pkg-config: the engine and its kernels, for programs that bring their own files and communication.
+set(CONSILIUM_PC_LIBS "${DNNL_LIBRARY} -fopenmp -lpthread -lm")
+if(CONSILIUM_HAVE_CUDA)
+  string(APPEND CONSILIUM_PC_LIBS " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR}"
+         " -lcudart_static -lcublas -lstdc++ -lrt -ldl")
+endif()
+configure_file(${CMAKE_SOURCE_DIR}/kernels/cmake/consilium.pc.in ${CMAKE_BINARY_DIR}/consilium.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/consilium.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -22,7 +22,8 @@ uint64_t csl_test_seed(void)
         const char *text = getenv("CSL_SEED");
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        seed_ = text ? strtoull(text, NULL, 0) : (uint64_t)now.tv_sec * 1000003u + (uint64_t)now.tv_nsec;
+        seed_ = text ? strtoull(text, NULL, 0)
+                     : (uint64_t)now.tv_sec * 1000003u + (uint64_t)now.tv_nsec;
         seed_ = seed_ ? seed_ : 1;
         stream_ = seed_;
         printf("seed %" PRIu64 " (CSL_SEED replays it)\n", seed_);
@@ -96,25 +97,29 @@ void csl_test_check_status(int actual, int expected, const char *what, const cha
     report(actual == expected, message, file, line);
 }
 
-void csl_test_check_near(double actual, double expected, double tolerance, const char *what,
-                         const char *file, int line)
+void csl_test_check_near(
+    double actual, double expected, double tolerance, const char *what, const char *file, int line)
 {
     char message[512];
-    snprintf(message, sizeof message, "%s is %.17g, expected %.17g within %g", what, actual, expected, tolerance);
+    snprintf(message, sizeof message, "%s is %.17g, expected %.17g within %g", what, actual,
+             expected, tolerance);
     report(fabs(actual - expected) <= tolerance, message, file, line);
 }
 
-void csl_test_check_u64(uint64_t actual, uint64_t expected, const char *what, const char *file, int line)
+void csl_test_check_u64(
+    uint64_t actual, uint64_t expected, const char *what, const char *file, int line)
 {
     char message[512];
-    snprintf(message, sizeof message, "%s is %" PRIu64 ", expected %" PRIu64, what, actual, expected);
+    snprintf(message, sizeof message, "%s is %" PRIu64 ", expected %" PRIu64, what, actual,
+             expected);
     report(actual == expected, message, file, line);
 }
 
 void csl_test_check_contains(const char *text, const char *part, const char *file, int line)
 {
     char message[1024];
-    snprintf(message, sizeof message, "'%.400s' does not contain '%s'", text ? text : "(null)", part);
+    snprintf(message, sizeof message, "'%.400s' does not contain '%s'", text ? text : "(null)",
+             part);
     report(text && strstr(text, part), message, file, line);
 }
 

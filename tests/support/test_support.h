@@ -16,7 +16,8 @@ int csl_test_main(const char *suite, const csl_test_case *cases, size_t case_cou
 
 /* The seed of this process: CSL_SEED if set, else drawn from the clock; printed once. */
 uint64_t csl_test_seed(void);
-/* Next number of the seeded test stream (splitmix64), uniform 64 bits; and in [0, 1), and N(0, 1). */
+/* Next number of the seeded test stream (splitmix64), uniform 64 bits; and in [0, 1), and N(0, 1).
+ */
 uint64_t csl_test_random(void);
 double csl_test_uniform(void);
 double csl_test_normal(void);
@@ -30,14 +31,18 @@ const char *csl_test_data_directory(void);
 /* Fails the test with both values in the message. */
 #define CHECK_STATUS(actual, expected)                                                             \
     csl_test_check_status((actual), (expected), #actual, __FILE__, __LINE__)
-#define CHECK_OK(actual)                  csl_test_check_status((actual), 0, #actual, __FILE__, __LINE__)
-#define CHECK_NEAR(actual, expected, tol) csl_test_check_near((actual), (expected), (tol), #actual, __FILE__, __LINE__)
-#define CHECK_U64(actual, expected)       csl_test_check_u64((actual), (expected), #actual, __FILE__, __LINE__)
-#define CHECK_CONTAINS(text, part)        csl_test_check_contains((text), (part), __FILE__, __LINE__)
+#define CHECK_OK(actual) csl_test_check_status((actual), 0, #actual, __FILE__, __LINE__)
+#define CHECK_NEAR(actual, expected, tol)                                                          \
+    csl_test_check_near((actual), (expected), (tol), #actual, __FILE__, __LINE__)
+#define CHECK_U64(actual, expected)                                                                \
+    csl_test_check_u64((actual), (expected), #actual, __FILE__, __LINE__)
+#define CHECK_CONTAINS(text, part) csl_test_check_contains((text), (part), __FILE__, __LINE__)
 
 void csl_test_check_status(int actual, int expected, const char *what, const char *file, int line);
-void csl_test_check_near(double actual, double expected, double tolerance, const char *what, const char *file, int line);
-void csl_test_check_u64(uint64_t actual, uint64_t expected, const char *what, const char *file, int line);
+void csl_test_check_near(
+    double actual, double expected, double tolerance, const char *what, const char *file, int line);
+void csl_test_check_u64(
+    uint64_t actual, uint64_t expected, const char *what, const char *file, int line);
 void csl_test_check_contains(const char *text, const char *part, const char *file, int line);
 
 #endif

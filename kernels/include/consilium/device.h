@@ -35,12 +35,13 @@ typedef struct csl_device_info {
 } csl_device_info;
 
 /*
- * Opens a device. threads: OpenMP threads that its host kernels use, 1..CSL_THREADS_MAX; part of the
- * definition of a BOUNDED result, never of an EXACT one.
- * Errors: E_NOT_FOUND (unknown resource), E_NO_DEVICE (a CUDA resource, and no CUDA in this build or
- * no GPU answers), E_RANGE (threads), E_NO_MEMORY, E_DEVICE.
+ * Opens a device. threads: OpenMP threads that its host kernels use, 1..CSL_THREADS_MAX; part of
+ * the definition of a BOUNDED result, never of an EXACT one. Errors: E_NOT_FOUND (unknown
+ * resource), E_NO_DEVICE (a CUDA resource, and no CUDA in this build or no GPU answers), E_RANGE
+ * (threads), E_NO_MEMORY, E_DEVICE.
  */
-CSL_API CSL_MUST_CHECK csl_status csl_device_open(const char *resource, uint32_t threads,
+CSL_API CSL_MUST_CHECK csl_status csl_device_open(const char *resource,
+                                                  uint32_t threads,
                                                   csl_device **device_out);
 CSL_API void csl_device_close(csl_device *device);
 
@@ -53,17 +54,21 @@ CSL_API uint32_t csl_device_threads(const csl_device *device);
  * Device memory, 64-byte aligned, not initialised. size 0 gives a valid pointer to nothing.
  * free(NULL) is allowed. Errors: E_NO_MEMORY with the size asked for.
  */
-CSL_API CSL_MUST_CHECK csl_status csl_device_alloc(csl_device *device, size_t size,
+CSL_API CSL_MUST_CHECK csl_status csl_device_alloc(csl_device *device,
+                                                   size_t size,
                                                    void **memory_out);
 CSL_API void csl_device_free(csl_device *device, void *memory);
 /* Host memory from which copies to this device are fast (page-locked on CUDA). */
-CSL_API CSL_MUST_CHECK csl_status csl_device_alloc_host(csl_device *device, size_t size,
+CSL_API CSL_MUST_CHECK csl_status csl_device_alloc_host(csl_device *device,
+                                                        size_t size,
                                                         void **memory_out);
 CSL_API void csl_device_free_host(csl_device *device, void *memory);
 
 /* Copies size bytes in order with the device's other work; the host sides are free on return. */
-CSL_API CSL_MUST_CHECK csl_status csl_device_copy(csl_device *device, void *target,
-                                                  const void *source, size_t size,
+CSL_API CSL_MUST_CHECK csl_status csl_device_copy(csl_device *device,
+                                                  void *target,
+                                                  const void *source,
+                                                  size_t size,
                                                   csl_copy_direction direction);
 /* Waits for all work of this device. Errors of earlier kernels surface here: E_DEVICE. */
 CSL_API CSL_MUST_CHECK csl_status csl_device_sync(csl_device *device);

@@ -9,7 +9,8 @@ extern "C" {
 #define CSL_API        __attribute__((visibility("default")))
 #define CSL_MUST_CHECK __attribute__((warn_unused_result))
 
-/* After -1..-29 the object is unchanged and usable; after -30 and below it may only be destroyed. */
+/* After -1..-29 the object is unchanged and usable; after -30 and below it may only be destroyed.
+ */
 #define CSL_STATUS_LIST(X)                                                                         \
     X(OK, 0, "success")                                                                            \
     X(E_INVALID_ARG, -1, "argument is not valid")                                                  \

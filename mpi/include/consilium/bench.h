@@ -1,4 +1,5 @@
-/* Suites of `consilium bench`, defined in bench/ and handed down to the program through this table. */
+/* Suites of `consilium bench`, defined in bench/ and handed down to the program through this table.
+ */
 #ifndef CONSILIUM_BENCH_H
 #define CONSILIUM_BENCH_H
 

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Installs what is missing, builds, and runs every test; ends with CTest's summary.
+#
+#   sh tests/run.sh [--no-install] [--deep]
+#
+#   --no-install  install nothing; tests whose tools are missing say SKIP and are counted
+#   --deep        the nightly depth: long fuzzing, more schedules and seeds, clang-tidy on every file,
+#                 valgrind, coverage
+set -eu
+cd "$(dirname "$0")/.."
+no_install=0
+deep=0
+for argument in "$@"; do
+    case $argument in
+    --no-install) no_install=1 ;;
+    --deep) deep=1 ;;
+    --help) sed -n 2,8p "$0" | cut -c3-; exit 0 ;;
+    *) echo "tests/run.sh: unknown option $argument; try --help" >&2; exit 2 ;;
+    esac
+done
+export CONSILIUM_TEST_DEEP=$deep
+. tests/packages.sh
+install_packages test
+
+jobs=$(nproc)
+if [ -z "${CSL_DATA:-}" ] && [ -d ../shared/data ]; then
+    CSL_DATA=$(cd ../shared/data && pwd)
+    export CSL_DATA
+fi
+[ -n "${CSL_DATA:-}" ] || echo "no medical data (CSL_DATA is not set): tests that need it say SKIP"
+
+started=$(date +%s)
+stage() {
+    printf '\n== %s (after %d s)\n' "$1" $(($(date +%s) - started))
+}
+
+# build PRESET: a quiet build that shows its log only when it fails.
+build() {
+    log=build/$1.log
+    mkdir -p build
+    { cmake --preset "$1" && cmake --build "build/$1" -j "$jobs"; } >"$log" 2>&1 || {
+        tail -n 40 "$log"
+        echo "the $1 build failed; the whole log is $log"
+        exit 1
+    }
+    grep 'consilium: cuda' "$log" | head -n 1
+}
+
+stage "build with the address and undefined-behaviour sanitizers"
+build asan
+stage "unit, property and parity tests under them"
+ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz' \
+    --output-on-failure --no-tests=error || exit 1
+
+stage "build with the thread sanitizer"
+build tsan
+stage "tests with threads of our own under it"
+OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan -j "$jobs" -L threads \
+    --output-on-failure --no-tests=error || exit 1
+
+stage "build for release"
+build release
+[ "$deep" = 0 ] || { stage "the nightly depth" && sh tests/deep.sh build/release; }
+stage "all tests"
+exec ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error
