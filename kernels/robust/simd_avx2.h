@@ -1,0 +1,138 @@
+/* Eight float32 in one AVX register; simd_portable.h says what each name means. */
+#ifndef CSL_ROBUST_SIMD_AVX2_H
+#define CSL_ROBUST_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SIMD_NAME   "avx2"
+#define SIMD_INLINE static inline __attribute__((always_inline))
+enum { SIMD_LANES = 8 };
+
+typedef __m256 simd_float;
+typedef struct simd_double {
+    __m256d low;
+    __m256d high;
+} simd_double;
+typedef __m256 simd_mask;
+
+SIMD_INLINE simd_float simd_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+SIMD_INLINE __m256i simd_part_mask(size_t lane_count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)lane_count),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+SIMD_INLINE simd_float simd_load_part(const float *p, size_t lane_count)
+{
+    return _mm256_maskload_ps(p, simd_part_mask(lane_count));
+}
+SIMD_INLINE void simd_store(float *p, simd_float v)
+{
+    _mm256_storeu_ps(p, v);
+}
+SIMD_INLINE void simd_store_part(float *p, simd_float v, size_t lane_count)
+{
+    _mm256_maskstore_ps(p, simd_part_mask(lane_count), v);
+}
+SIMD_INLINE simd_float simd_set(float a)
+{
+    return _mm256_set1_ps(a);
+}
+SIMD_INLINE simd_float simd_min(simd_float a, simd_float b)
+{
+    return _mm256_min_ps(a, b);
+}
+SIMD_INLINE simd_float simd_max(simd_float a, simd_float b)
+{
+    return _mm256_max_ps(a, b);
+}
+SIMD_INLINE simd_float simd_order_nan(simd_float v)
+{
+    return _mm256_min_ps(v, _mm256_set1_ps(INFINITY)); /* minps gives its second operand for NaN */
+}
+SIMD_INLINE simd_float simd_add(simd_float a, simd_float b)
+{
+    return _mm256_add_ps(a, b);
+}
+SIMD_INLINE simd_float simd_sub(simd_float a, simd_float b)
+{
+    return _mm256_sub_ps(a, b);
+}
+SIMD_INLINE simd_float simd_fma(simd_float a, simd_float b, simd_float c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+SIMD_INLINE simd_mask simd_greater(simd_float a, simd_float b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_GT_OQ);
+}
+SIMD_INLINE simd_float simd_where(simd_mask mask, simd_float a, simd_float b)
+{
+    return _mm256_blendv_ps(b, a, mask);
+}
+SIMD_INLINE simd_float simd_zero_where(simd_mask mask, simd_float v)
+{
+    return _mm256_andnot_ps(mask, v);
+}
+SIMD_INLINE simd_double simd_double_set(double a)
+{
+    return (simd_double){_mm256_set1_pd(a), _mm256_set1_pd(a)};
+}
+SIMD_INLINE simd_double simd_widen(simd_float v)
+{
+    return (simd_double){_mm256_cvtps_pd(_mm256_castps256_ps128(v)),
+                         _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
+}
+SIMD_INLINE simd_double simd_double_add(simd_double a, simd_double b)
+{
+    return (simd_double){_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};
+}
+SIMD_INLINE simd_double simd_double_sub(simd_double a, simd_double b)
+{
+    return (simd_double){_mm256_sub_pd(a.low, b.low), _mm256_sub_pd(a.high, b.high)};
+}
+SIMD_INLINE simd_double simd_double_fma(simd_double a, simd_double b, simd_double c)
+{
+    return (simd_double){_mm256_fmadd_pd(a.low, b.low, c.low),
+                         _mm256_fmadd_pd(a.high, b.high, c.high)};
+}
+SIMD_INLINE simd_double simd_double_div(simd_double a, simd_double b)
+{
+    return (simd_double){_mm256_div_pd(a.low, b.low), _mm256_div_pd(a.high, b.high)};
+}
+SIMD_INLINE simd_double simd_double_sqrt(simd_double a)
+{
+    return (simd_double){_mm256_sqrt_pd(a.low), _mm256_sqrt_pd(a.high)};
+}
+SIMD_INLINE simd_double simd_double_load(const double *p)
+{
+    return (simd_double){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)};
+}
+SIMD_INLINE void simd_double_store(double *p, simd_double v)
+{
+    _mm256_storeu_pd(p, v.low);
+    _mm256_storeu_pd(p + 4, v.high);
+}
+SIMD_INLINE simd_float simd_canonical(simd_float v)
+{
+    __m256 quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    __m256 sum = _mm256_add_ps(v, _mm256_setzero_ps());
+    return _mm256_blendv_ps(sum, quiet, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+}
+SIMD_INLINE simd_float simd_narrow(simd_double v)
+{
+    return simd_canonical(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(v.low)),
+                                               _mm256_cvtpd_ps(v.high), 1));
+}
+SIMD_INLINE void simd_prefetch(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
+#endif

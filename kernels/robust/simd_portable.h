@@ -1,0 +1,137 @@
+/* The vector type of the portable variant: one float at a time. The meaning of each name is here.
+ */
+#ifndef CSL_ROBUST_SIMD_PORTABLE_H
+#define CSL_ROBUST_SIMD_PORTABLE_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SIMD_NAME   "portable"
+#define SIMD_INLINE static inline __attribute__((always_inline))
+enum { SIMD_LANES = 1 };
+
+typedef float simd_float;   /* SIMD_LANES float32 */
+typedef double simd_double; /* the same lanes as float64 */
+typedef int simd_mask;      /* one truth value a lane */
+
+SIMD_INLINE simd_float simd_load(const float *p)
+{
+    return *p;
+}
+/* The first lane_count lanes; the others are +0.0. */
+SIMD_INLINE simd_float simd_load_part(const float *p, size_t lane_count)
+{
+    return lane_count ? *p : 0.0f;
+}
+SIMD_INLINE void simd_store(float *p, simd_float v)
+{
+    *p = v;
+}
+SIMD_INLINE void simd_store_part(float *p, simd_float v, size_t lane_count)
+{
+    if (lane_count) {
+        *p = v;
+    }
+}
+SIMD_INLINE simd_float simd_set(float a)
+{
+    return a;
+}
+/* The smaller and the larger; neither operand is a NaN. */
+SIMD_INLINE simd_float simd_min(simd_float a, simd_float b)
+{
+    return a < b ? a : b;
+}
+SIMD_INLINE simd_float simd_max(simd_float a, simd_float b)
+{
+    return a > b ? a : b;
+}
+/* v, and +infinity where v is a NaN. */
+SIMD_INLINE simd_float simd_order_nan(simd_float v)
+{
+    return v < INFINITY ? v : INFINITY;
+}
+SIMD_INLINE simd_float simd_add(simd_float a, simd_float b)
+{
+    return a + b;
+}
+SIMD_INLINE simd_float simd_sub(simd_float a, simd_float b)
+{
+    return a - b;
+}
+SIMD_INLINE simd_float simd_fma(simd_float a, simd_float b, simd_float c)
+{
+    return fmaf(a, b, c);
+}
+SIMD_INLINE simd_mask simd_greater(simd_float a, simd_float b)
+{
+    return a > b;
+}
+SIMD_INLINE simd_float simd_where(simd_mask mask, simd_float a, simd_float b)
+{
+    return mask ? a : b;
+}
+SIMD_INLINE simd_float simd_zero_where(simd_mask mask, simd_float v)
+{
+    return mask ? 0.0f : v;
+}
+SIMD_INLINE simd_double simd_double_set(double a)
+{
+    return a;
+}
+SIMD_INLINE simd_double simd_widen(simd_float v)
+{
+    return (double)v;
+}
+SIMD_INLINE simd_double simd_double_add(simd_double a, simd_double b)
+{
+    return a + b;
+}
+SIMD_INLINE simd_double simd_double_sub(simd_double a, simd_double b)
+{
+    return a - b;
+}
+SIMD_INLINE simd_double simd_double_fma(simd_double a, simd_double b, simd_double c)
+{
+    return fma(a, b, c);
+}
+SIMD_INLINE simd_double simd_double_div(simd_double a, simd_double b)
+{
+    return a / b;
+}
+SIMD_INLINE simd_double simd_double_sqrt(simd_double a)
+{
+    return sqrt(a);
+}
+/* SIMD_LANES float64 in memory. */
+SIMD_INLINE simd_double simd_double_load(const double *p)
+{
+    return *p;
+}
+SIMD_INLINE void simd_double_store(double *p, simd_double v)
+{
+    *p = v;
+}
+/* Canonical bits: -0.0 to +0.0, any NaN to 0x7fc00000. */
+SIMD_INLINE simd_float simd_canonical(simd_float v)
+{
+    if (v != v) {
+        const uint32_t quiet = 0x7fc00000u;
+        memcpy(&v, &quiet, sizeof v);
+        return v;
+    }
+    return v + 0.0f;
+}
+/* Rounded to float32, canonical. */
+SIMD_INLINE simd_float simd_narrow(simd_double v)
+{
+    return simd_canonical((float)v);
+}
+SIMD_INLINE void simd_prefetch(const void *p)
+{
+    __builtin_prefetch(p);
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* The inner functions for processors with avx512; compiled with its flags, called only if it is
+ * there. */
+#if defined(__x86_64__)
+
+#include "simd_avx512.h"
+
+#include "columns_body.h"
+
+const csl_robust_variant csl_robust_avx512 = {
+    .name = SIMD_NAME,
+    .weighted_sum = weighted_sum,
+};
+#else
+typedef int csl_no_avx512; /* a translation unit may not be empty */
+#endif
