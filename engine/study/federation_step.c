@@ -1,0 +1,224 @@
+/* The server's step, SCAFFOLD's control variates, and batch norm that stays at home. */
+#include "federation_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Piece of a shard: coordinates [first, last) relative to the shard's begin. */
+typedef struct csl_step {
+    const csl_federation_options *options;
+    const float *aggregate;
+    float *weights;
+    float *first;
+    float *second;
+} csl_step;
+
+static void step_plain(const csl_step *step, double rate, size_t first, size_t last)
+{
+    for (size_t j = first; j < last; j++) {
+        double move = rate * (double)step->aggregate[j];
+        step->weights[j] = (float)((double)step->weights[j] + move);
+    }
+}
+
+/* Reddi et al. 2021, algorithm 2, without bias correction, as printed there. */
+static void step_adaptive(const csl_step *step, size_t first, size_t last)
+{
+    double beta1 = (double)step->options->beta1;
+    double beta2 = (double)step->options->beta2;
+    double tau = (double)step->options->tau;
+    double rate = (double)step->options->server_rate;
+    bool yogi = step->options->algorithm == CSL_FEDYOGI;
+    for (size_t j = first; j < last; j++) {
+        double delta = (double)step->aggregate[j];
+        double square = delta * delta;
+        double moment = beta1 * (double)step->first[j] + (1.0 - beta1) * delta;
+        double second = (double)step->second[j];
+        if (yogi) {
+            double sign = second > square ? 1.0 : second < square ? -1.0 : 0.0;
+            second = second - (1.0 - beta2) * square * sign;
+        } else {
+            second = beta2 * second + (1.0 - beta2) * square;
+        }
+        /* The step uses what is stored, so that a resumed run takes the same one. */
+        step->first[j] = (float)moment;
+        step->second[j] = (float)second;
+        double move = rate * (double)step->first[j] / (sqrt((double)step->second[j]) + tau);
+        step->weights[j] = (float)((double)step->weights[j] + move);
+    }
+}
+
+static csl_status check_finite(const char *what, size_t begin, size_t count, const float *values)
+{
+    for (size_t j = 0; j < count; j++) {
+        if (!isfinite(values[j])) {
+            return csl_fail(CSL_E_RANGE, "%s is not finite at coordinate %zu", what, begin + j);
+        }
+    }
+    return CSL_OK;
+}
+
+csl_status csl_federation_apply(const csl_federation *federation,
+                                size_t begin,
+                                size_t count,
+                                const float *shard_aggregate,
+                                float *shard_weights,
+                                float *shard_first,
+                                float *shard_second)
+{
+    CSL_TRY(csl_federation_check_range(federation, begin, count));
+    bool adaptive = csl_federation_has_moments(federation);
+    if (adaptive && count > 0 && (!shard_first || !shard_second)) {
+        return csl_fail(CSL_E_INVALID_ARG, "this algorithm needs the server's moments");
+    }
+    CSL_TRY(check_finite("aggregate", begin, count, shard_aggregate));
+    csl_step step = {&federation->options, shard_aggregate, shard_weights, shard_first,
+                     shard_second};
+    csl_piece piece = csl_federation_first_piece(federation, begin, count);
+    while (csl_federation_next_piece(&piece)) {
+        size_t first = piece.begin - begin;
+        size_t last = piece.end - begin;
+        if (piece.treatment == CSL_TREAT_AVERAGE) {
+            step_plain(&step, 1.0, first, last);
+        } else if (piece.treatment == CSL_TREAT_STEP && adaptive) {
+            step_adaptive(&step, first, last);
+        } else if (piece.treatment == CSL_TREAT_STEP) {
+            step_plain(&step, (double)federation->options.server_rate, first, last);
+        }
+    }
+    return check_finite("new global weight", begin, count, shard_weights);
+}
+
+void csl_federation_initial_moments(const csl_federation *federation,
+                                    size_t count,
+                                    float *shard_first,
+                                    float *shard_second)
+{
+    double tau = (double)federation->options.tau;
+    float start = (float)(tau * tau);
+    for (size_t j = 0; j < count; j++) {
+        shard_first[j] = 0.0f;
+        shard_second[j] = start;
+    }
+}
+
+void csl_scaffold_correction(const csl_federation *federation,
+                             const float *server_control,
+                             const float *control,
+                             float *correction_out)
+{
+    csl_piece piece = csl_federation_first_piece(federation, 0, federation->parameter_count);
+    while (csl_federation_next_piece(&piece)) {
+        for (size_t j = piece.begin; j < piece.end; j++) {
+            correction_out[j] =
+                piece.treatment == CSL_TREAT_STEP ? server_control[j] - control[j] : 0.0f;
+        }
+    }
+}
+
+csl_status csl_scaffold_divisor(
+    double rate, double momentum, bool nesterov, uint64_t step_count, double *divisor_out)
+{
+    if (step_count == 0 || !(rate > 0.0) || !isfinite(rate) || !(momentum >= 0.0) ||
+        !(momentum < 1.0)) {
+        return csl_fail(CSL_E_RANGE, "scaffold: %llu steps of rate %g with momentum %g",
+                        (unsigned long long)step_count, rate, momentum);
+    }
+    double applied = 0.0;
+    double power = nesterov ? momentum : 1.0; /* momentum^j after multiplication below */
+    for (uint64_t j = 0; j < step_count; j++) {
+        power *= momentum;
+        applied += (1.0 - power) / (1.0 - momentum);
+    }
+    *divisor_out = rate * applied;
+    return CSL_OK;
+}
+
+/* One coordinate of option II; the same sequence of operations in both passes below. */
+static float next_control(const float *server_control,
+                          const float *control,
+                          const float *update,
+                          double divisor,
+                          size_t j)
+{
+    double kept = (double)control[j] - (double)server_control[j];
+    return (float)(kept - (double)update[j] / divisor);
+}
+
+csl_status csl_scaffold_control(const csl_federation *federation,
+                                const float *server_control,
+                                const float *update,
+                                double divisor,
+                                float *control,
+                                float *difference_out)
+{
+    if (!(divisor > 0.0) || !isfinite(divisor)) {
+        return csl_fail(CSL_E_RANGE, "scaffold: divisor %g is not above 0", divisor);
+    }
+    csl_piece piece = csl_federation_first_piece(federation, 0, federation->parameter_count);
+    while (csl_federation_next_piece(&piece)) {
+        for (size_t j = piece.begin; j < piece.end; j++) {
+            float next = piece.treatment == CSL_TREAT_STEP
+                             ? next_control(server_control, control, update, divisor, j)
+                             : 0.0f;
+            difference_out[j] = piece.treatment == CSL_TREAT_STEP ? next - control[j] + 0.0f : 0.0f;
+            if (!isfinite(difference_out[j])) {
+                return csl_fail(CSL_E_RANGE, "control variate is not finite at coordinate %zu", j);
+            }
+        }
+    }
+    piece = csl_federation_first_piece(federation, 0, federation->parameter_count);
+    while (csl_federation_next_piece(&piece)) {
+        for (size_t j = piece.begin; piece.treatment == CSL_TREAT_STEP && j < piece.end; j++) {
+            control[j] = next_control(server_control, control, update, divisor, j);
+        }
+    }
+    return CSL_OK;
+}
+
+csl_status csl_scaffold_apply(const csl_federation *federation,
+                              size_t begin,
+                              size_t count,
+                              const float *shard_difference,
+                              uint32_t sampled_count,
+                              uint32_t institution_count,
+                              float *shard_server_control)
+{
+    CSL_TRY(csl_federation_check_range(federation, begin, count));
+    if (sampled_count == 0 || sampled_count > institution_count) {
+        return csl_fail(CSL_E_RANGE, "scaffold: %u of %u institutions took part", sampled_count,
+                        institution_count);
+    }
+    double share = (double)sampled_count / (double)institution_count;
+    for (size_t j = 0; j < count; j++) {
+        double move = share * (double)shard_difference[j];
+        shard_server_control[j] = (float)((double)shard_server_control[j] + move);
+    }
+    return check_finite("server control variate", begin, count, shard_server_control);
+}
+
+void csl_federation_get_local(const csl_federation *federation,
+                              const float *vector,
+                              float *local_out)
+{
+    csl_piece piece = csl_federation_first_piece(federation, 0, federation->parameter_count);
+    while (csl_federation_next_piece(&piece)) {
+        if (piece.local) {
+            size_t count = piece.end - piece.begin;
+            memcpy(local_out, vector + piece.begin, count * sizeof *vector);
+            local_out += count;
+        }
+    }
+}
+
+void csl_federation_set_local(const csl_federation *federation, const float *local, float *vector)
+{
+    csl_piece piece = csl_federation_first_piece(federation, 0, federation->parameter_count);
+    while (csl_federation_next_piece(&piece)) {
+        if (piece.local) {
+            size_t count = piece.end - piece.begin;
+            memcpy(vector + piece.begin, local, count * sizeof *vector);
+            local += count;
+        }
+    }
+}
