@@ -49,7 +49,7 @@ typedef struct csl_augment {
 typedef struct csl_input_spec {
     csl_shape shape;
     csl_element_type type;
-    float slope;     /* value = (raw * slope + intercept - mean[c]) * inverse_deviation[c] */
+    float slope; /* value = (raw * slope + intercept - mean[c]) * inverse_deviation[c] */
     float intercept;
 } csl_input_spec;
 
@@ -88,22 +88,21 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
  * batch_norm_*     train: mean and variance over B, D, H, W (biased); saved_mean and
  *                  saved_inverse_deviation [C] are kept for backward; running = running * (1 -
  *                  momentum) + momentum * batch value (unbiased variance), as PyTorch. infer: uses
- *                  the running values. backward: for train mode; with frozen = true the statistics are
- *                  constants and saved_* hold the running values.
- * group_norm_*     mean and variance over D, H, W and the channels of a group, per image; saved_*:
- *                  [B][groups]. scale, shift: [C].
- *                  relu in forward: y = max(0, norm); backward masks dy with y > 0 itself.
- * relu_*           y may be x; dx may be dy. backward masks dy where y > 0.
- * add_relu         y = a + b, or max(0, a + b); y may be a or b.
- * accumulate       y += x.
- * max_pool_*       index [output count] uint32: position in the image's input (channels included) of
- *                  the first largest value.
- * dropout_*        keeps with probability 1 - rate and scales by 1 / (1 - rate); the mask is Philox
- *                  4x32-10, key = seed, counter = element / 4 + offset; EXACT. backward = forward on dy.
+ *                  the running values. backward: for train mode; with frozen = true the statistics
+ * are constants and saved_* hold the running values. group_norm_*     mean and variance over D, H,
+ * W and the channels of a group, per image; saved_*: [B][groups]. scale, shift: [C]. relu in
+ * forward: y = max(0, norm); backward masks dy with y > 0 itself. relu_*           y may be x; dx
+ * may be dy. backward masks dy where y > 0. add_relu         y = a + b, or max(0, a + b); y may be
+ * a or b. accumulate       y += x. max_pool_*       index [output count] uint32: position in the
+ * image's input (channels included) of the first largest value. A window that lies in the padding
+ * gives 0 and index UINT32_MAX, and passes no gradient. dropout          keeps with probability 1 -
+ * rate and scales by 1 / (1 - rate). Element e takes word e mod 4 of Philox4x32-10 with key {low,
+ * high half of seed} and counter {low, high half of e / 4 + offset, 0, 0}; it is kept where the
+ * word is >= (uint32_t)(rate * 2^32), and 0 elsewhere. EXACT. backward = forward on dy. y may be x.
  * softmax_loss     logits [B][K], labels [B] int32: loss [B] (natural log), dlogits = (p -
- *                  onehot) * scale, probabilities [B][K] or NULL; dlogits may be NULL.
- * sigmoid_loss     targets [B][K], mask [B][K] uint8 or NULL (all known): loss [B] sum over known
- *                  labels, dlogits scaled by scale, probabilities or NULL.
+ *                  onehot) * scale, probabilities [B][K] or NULL; dlogits may be NULL. Labels lie
+ * in [0, K): the caller has checked them. sigmoid_loss     targets [B][K], mask [B][K] uint8 or
+ * NULL (all known): loss [B] sum over known labels, dlogits scaled by scale, probabilities or NULL.
  * squared_loss     loss [B] = 1/2 sum_k (y - t)^2, dlogits = (y - t) * scale.
  * sgd_step         g += weight_decay * w; m = momentum * m + g; w -= rate * (nesterov ? g +
  *                  momentum m : m). m may be NULL if momentum is 0.
@@ -120,18 +119,18 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
     X(conv_create, CSL_BOUNDED, 0, 0,                                                              \
       (csl_device * device, const csl_conv_spec *spec, csl_conv **conv_out),                       \
       (device, spec, conv_out))                                                                    \
-    X(conv_destroy, CSL_BOUNDED, 0, 0, (csl_device * device, csl_conv *conv), (device, conv))      \
+    X(conv_destroy, CSL_BOUNDED, 0, 0, (csl_device * device, csl_conv * conv), (device, conv))     \
     X(conv_update_weights, CSL_BOUNDED, 0, 0,                                                      \
-      (csl_device * device, csl_conv *conv, const float *weights), (device, conv, weights))        \
+      (csl_device * device, csl_conv * conv, const float *weights), (device, conv, weights))       \
     X(conv_forward, CSL_BOUNDED, 1e-5, 2e-5,                                                       \
-      (csl_device * device, csl_conv *conv, const float *x, const float *bias, uint32_t batch,     \
+      (csl_device * device, csl_conv * conv, const float *x, const float *bias, uint32_t batch,    \
        float *y),                                                                                  \
       (device, conv, x, bias, batch, y))                                                           \
     X(conv_backward_data, CSL_BOUNDED, 1e-5, 2e-5,                                                 \
-      (csl_device * device, csl_conv *conv, const float *dy, uint32_t batch, float *dx),           \
+      (csl_device * device, csl_conv * conv, const float *dy, uint32_t batch, float *dx),          \
       (device, conv, dy, batch, dx))                                                               \
     X(conv_backward_weights, CSL_BOUNDED, 1e-5, 5e-5,                                              \
-      (csl_device * device, csl_conv *conv, const float *x, const float *dy, uint32_t batch,       \
+      (csl_device * device, csl_conv * conv, const float *x, const float *dy, uint32_t batch,      \
        float *dweights, float *dbias),                                                             \
       (device, conv, x, dy, batch, dweights, dbias))                                               \
     X(linear_forward, CSL_BOUNDED, 1e-5, 2e-5,                                                     \
@@ -177,8 +176,8 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
        float *dshift),                                                                             \
       (device, spec, x, y, dy, scale, saved_mean, saved_inverse_deviation, batch, relu, dx,        \
        dscale, dshift))                                                                            \
-    X(relu_forward, CSL_EXACT, 0, 0, (csl_device * device, const float *x, size_t count, float *y),\
-      (device, x, count, y))                                                                       \
+    X(relu_forward, CSL_EXACT, 0, 0,                                                               \
+      (csl_device * device, const float *x, size_t count, float *y), (device, x, count, y))        \
     X(relu_backward, CSL_EXACT, 0, 0,                                                              \
       (csl_device * device, const float *y, const float *dy, size_t count, float *dx),             \
       (device, y, dy, count, dx))                                                                  \

@@ -1,0 +1,252 @@
+#include "onednn_compat.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+csl_status csl_onednn_status(dnnl_status_t status, const char *what)
+{
+    switch (status) {
+    case dnnl_success:
+        return CSL_OK;
+    case dnnl_out_of_memory:
+        return csl_fail(CSL_E_NO_MEMORY, "oneDNN: out of memory in %.60s", what);
+    case dnnl_unimplemented:
+        return csl_fail(CSL_E_UNSUPPORTED, "oneDNN: no implementation for %.60s", what);
+    default:
+        return csl_fail(CSL_E_DEVICE, "oneDNN: status %d from %.60s", (int)status, what);
+    }
+}
+
+static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
+static dnnl_engine_t engine_;
+static dnnl_status_t engine_status;
+
+static void create_engine(void)
+{
+    engine_status = dnnl_engine_create(&engine_, dnnl_cpu, 0);
+}
+
+csl_status csl_onednn_engine(dnnl_engine_t *engine_out)
+{
+    pthread_once(&engine_once, create_engine);
+    CSL_TRY(csl_onednn_status(engine_status, "dnnl_engine_create"));
+    *engine_out = engine_;
+    return CSL_OK;
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+
+csl_status csl_memory_desc_create(int rank,
+                                  const dnnl_dim_t *dims,
+                                  dnnl_format_tag_t tag,
+                                  csl_memory_desc *desc_out)
+{
+    dnnl_memory_desc_t desc = NULL;
+    CSL_TRY_ONEDNN(dnnl_memory_desc_create_with_tag(&desc, rank, dims, dnnl_f32, tag));
+    *desc_out = desc;
+    return CSL_OK;
+}
+
+csl_status csl_memory_desc_clone(csl_memory_desc source, csl_memory_desc *desc_out)
+{
+    dnnl_memory_desc_t desc = NULL;
+    CSL_TRY_ONEDNN(dnnl_memory_desc_clone(&desc, source));
+    *desc_out = desc;
+    return CSL_OK;
+}
+
+void csl_memory_desc_destroy(csl_memory_desc desc)
+{
+    if (desc) {
+        dnnl_memory_desc_destroy((dnnl_memory_desc_t)desc);
+    }
+}
+
+static dnnl_status_t append_relu(dnnl_post_ops_t post_ops)
+{
+    return dnnl_post_ops_append_eltwise(post_ops, dnnl_eltwise_relu, 0.0F, 0.0F);
+}
+
+#else
+
+csl_status csl_memory_desc_create(int rank,
+                                  const dnnl_dim_t *dims,
+                                  dnnl_format_tag_t tag,
+                                  csl_memory_desc *desc_out)
+{
+    dnnl_memory_desc_t desc;
+    CSL_TRY_ONEDNN(dnnl_memory_desc_init_by_tag(&desc, rank, dims, dnnl_f32, tag));
+    return csl_memory_desc_clone(&desc, desc_out);
+}
+
+csl_status csl_memory_desc_clone(csl_memory_desc source, csl_memory_desc *desc_out)
+{
+    dnnl_memory_desc_t *desc = malloc(sizeof *desc);
+    if (!desc) {
+        return csl_fail(CSL_E_NO_MEMORY, "oneDNN: no memory for a %zu byte descriptor",
+                        sizeof *desc);
+    }
+    *desc = *source;
+    *desc_out = desc;
+    return CSL_OK;
+}
+
+void csl_memory_desc_destroy(csl_memory_desc desc)
+{
+    free((void *)desc);
+}
+
+static dnnl_status_t append_relu(dnnl_post_ops_t post_ops)
+{
+    return dnnl_post_ops_append_eltwise(post_ops, 1.0F, dnnl_eltwise_relu, 0.0F, 0.0F);
+}
+
+#endif
+
+/* The four tensors of a convolution as descriptors. */
+typedef struct conv_descs {
+    csl_memory_desc source;
+    csl_memory_desc weights;
+    csl_memory_desc bias; /* NULL without bias */
+    csl_memory_desc destination;
+} conv_descs;
+
+static void destroy_descs(conv_descs *descs)
+{
+    csl_memory_desc_destroy(descs->source);
+    csl_memory_desc_destroy(descs->weights);
+    csl_memory_desc_destroy(descs->bias);
+    csl_memory_desc_destroy(descs->destination);
+}
+
+static csl_status create_descs(const csl_onednn_conv *conv, bool bias, conv_descs *descs)
+{
+    CSL_TRY(csl_memory_desc_create(conv->rank, conv->source, conv->source_tag, &descs->source));
+    CSL_TRY(csl_memory_desc_create(conv->weights_rank, conv->weights, dnnl_format_tag_any,
+                                   &descs->weights));
+    if (bias) {
+        CSL_TRY(csl_memory_desc_create(1, conv->bias, dnnl_a, &descs->bias));
+    }
+    return csl_memory_desc_create(conv->rank, conv->destination, conv->destination_tag,
+                                  &descs->destination);
+}
+
+/* Scratchpad from the caller, and ReLU after the forward pass. */
+static csl_status create_attributes(const csl_onednn_conv *conv,
+                                    csl_onednn_pass pass,
+                                    dnnl_primitive_attr_t *attributes_out)
+{
+    dnnl_primitive_attr_t attributes = NULL;
+    CSL_TRY_ONEDNN(dnnl_primitive_attr_create(&attributes));
+    dnnl_status_t status =
+        dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success && pass == CSL_ONEDNN_FORWARD && conv->relu) {
+        dnnl_post_ops_t post_ops = NULL;
+        status = dnnl_post_ops_create(&post_ops);
+        if (status == dnnl_success) {
+            status = append_relu(post_ops);
+        }
+        if (status == dnnl_success) {
+            status = dnnl_primitive_attr_set_post_ops(attributes, post_ops);
+        }
+        dnnl_post_ops_destroy(post_ops);
+    }
+    if (status != dnnl_success) {
+        dnnl_primitive_attr_destroy(attributes);
+        return csl_onednn_status(status, "convolution attributes");
+    }
+    *attributes_out = attributes;
+    return CSL_OK;
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+
+static dnnl_status_t prepare(const csl_onednn_conv *conv,
+                             csl_onednn_pass pass,
+                             const conv_descs *descs,
+                             dnnl_engine_t engine,
+                             const_dnnl_primitive_attr_t attributes,
+                             const_dnnl_primitive_desc_t forward,
+                             dnnl_primitive_desc_t *descriptor_out)
+{
+    switch (pass) {
+    case CSL_ONEDNN_FORWARD:
+        return dnnl_convolution_forward_primitive_desc_create(
+            descriptor_out, engine, dnnl_forward_training, dnnl_convolution_direct, descs->source,
+            descs->weights, descs->bias, descs->destination, conv->strides, conv->dilates,
+            conv->padding, conv->padding, attributes);
+    case CSL_ONEDNN_BACKWARD_DATA:
+        return dnnl_convolution_backward_data_primitive_desc_create(
+            descriptor_out, engine, dnnl_convolution_direct, descs->source, descs->weights,
+            descs->destination, conv->strides, conv->dilates, conv->padding, conv->padding, forward,
+            attributes);
+    default:
+        return dnnl_convolution_backward_weights_primitive_desc_create(
+            descriptor_out, engine, dnnl_convolution_direct, descs->source, descs->weights,
+            descs->bias, descs->destination, conv->strides, conv->dilates, conv->padding,
+            conv->padding, forward, attributes);
+    }
+}
+
+#else
+
+static dnnl_status_t describe(const csl_onednn_conv *conv,
+                              csl_onednn_pass pass,
+                              const conv_descs *descs,
+                              dnnl_convolution_desc_t *desc_out)
+{
+    switch (pass) {
+    case CSL_ONEDNN_FORWARD:
+        return dnnl_dilated_convolution_forward_desc_init(
+            desc_out, dnnl_forward_training, dnnl_convolution_direct, descs->source, descs->weights,
+            descs->bias, descs->destination, conv->strides, conv->dilates, conv->padding,
+            conv->padding);
+    case CSL_ONEDNN_BACKWARD_DATA:
+        return dnnl_dilated_convolution_backward_data_desc_init(
+            desc_out, dnnl_convolution_direct, descs->source, descs->weights, descs->destination,
+            conv->strides, conv->dilates, conv->padding, conv->padding);
+    default:
+        return dnnl_dilated_convolution_backward_weights_desc_init(
+            desc_out, dnnl_convolution_direct, descs->source, descs->weights, descs->bias,
+            descs->destination, conv->strides, conv->dilates, conv->padding, conv->padding);
+    }
+}
+
+static dnnl_status_t prepare(const csl_onednn_conv *conv,
+                             csl_onednn_pass pass,
+                             const conv_descs *descs,
+                             dnnl_engine_t engine,
+                             const_dnnl_primitive_attr_t attributes,
+                             const_dnnl_primitive_desc_t forward,
+                             dnnl_primitive_desc_t *descriptor_out)
+{
+    dnnl_convolution_desc_t desc;
+    dnnl_status_t status = describe(conv, pass, descs, &desc);
+    return status == dnnl_success
+               ? dnnl_primitive_desc_create(descriptor_out, &desc, attributes, engine, forward)
+               : status;
+}
+
+#endif
+
+csl_status csl_onednn_conv_prepare(const csl_onednn_conv *conv,
+                                   csl_onednn_pass pass,
+                                   const_dnnl_primitive_desc_t forward,
+                                   dnnl_primitive_desc_t *descriptor_out)
+{
+    dnnl_engine_t engine;
+    CSL_TRY(csl_onednn_engine(&engine));
+    dnnl_primitive_attr_t attributes = NULL;
+    CSL_TRY(create_attributes(conv, pass, &attributes));
+    conv_descs descs = {0};
+    csl_status status =
+        create_descs(conv, conv->has_bias && pass != CSL_ONEDNN_BACKWARD_DATA, &descs);
+    if (status == CSL_OK) {
+        status = csl_onednn_status(
+            prepare(conv, pass, &descs, engine, attributes, forward, descriptor_out),
+            "convolution descriptor");
+    }
+    destroy_descs(&descs);
+    dnnl_primitive_attr_destroy(attributes);
+    return status;
+}
