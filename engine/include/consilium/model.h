@@ -3,8 +3,8 @@
  *
  * The flat vector is what a federation exchanges: float32, tensor after tensor in the order of
  * csl_model_tensor, weights as [out][in/groups][kd][kh][kw] or [out][in] (features flattened
- * [depth][height][width][channels]). Batch norm's running statistics are part of it and marked, so that
- * the batch-norm policy can treat them apart. Not collective, all of it.
+ * [depth][height][width][channels]). Batch norm's running statistics are part of it and marked, so
+ * that the batch-norm policy can treat them apart. Not collective, all of it.
  */
 #ifndef CONSILIUM_MODEL_H
 #define CONSILIUM_MODEL_H
@@ -49,10 +49,13 @@ typedef struct csl_model_spec {
 } csl_model_spec;
 
 /* Builds a zoo network: cnn-small, resnet8-28, resnet18-28, resnet18, cnn3d-28, mnist-example,
- * linear. norm: "group" (default when NULL), "batch" or "none"; cnn-small, mnist-example and linear have no norm.
- * Errors: E_NOT_FOUND (message names the nearest), E_SHAPE (input does not suit), E_NO_MEMORY. */
-CSL_API CSL_MUST_CHECK csl_status csl_model_spec_zoo(const char *name, const char *norm,
-                                                     csl_shape input, csl_task task,
+ * linear. norm: "group" (default when NULL), "batch" or "none"; cnn-small, mnist-example and linear
+ * have no norm. Errors: E_NOT_FOUND (message names the nearest), E_SHAPE (input does not suit),
+ * E_NO_MEMORY. */
+CSL_API CSL_MUST_CHECK csl_status csl_model_spec_zoo(const char *name,
+                                                     const char *norm,
+                                                     csl_shape input,
+                                                     csl_task task,
                                                      uint32_t class_count,
                                                      csl_model_spec **spec_out);
 /* Names of the zoo, NULL-terminated, and one line about each. */
@@ -87,28 +90,64 @@ CSL_API CSL_MUST_CHECK csl_status csl_model_spec_tensors(const csl_model_spec *s
                                                          uint32_t *tensor_count_out,
                                                          size_t *parameter_count_out);
 /* Floating-point operations of one image: forward, and forward plus backward. */
-CSL_API void csl_model_spec_operations(const csl_model_spec *spec, double *forward_out,
-                                       double *training_out);
+CSL_API void
+csl_model_spec_operations(const csl_model_spec *spec, double *forward_out, double *training_out);
 
 /* Initial parameters: He normal for convolutions and linear layers followed by ReLU, uniform
  * +-1/sqrt(in) for the last layer and biases zero, norm scale 1, shift 0; a function of seed alone.
  * parameters_out: [parameter_count], the caller's. */
-CSL_API CSL_MUST_CHECK csl_status csl_model_initialise(const csl_model_spec *spec, uint64_t seed,
+CSL_API CSL_MUST_CHECK csl_status csl_model_initialise(const csl_model_spec *spec,
+                                                       uint64_t seed,
                                                        float *parameters_out);
 
 typedef struct csl_model csl_model;
 
 /* Prepares a network for batches of at most batch_max images on a device (lent, must outlive the
  * model). training: also gradients and what backward needs. Errors as spec_check, E_NO_MEMORY. */
-CSL_API CSL_MUST_CHECK csl_status csl_model_create(csl_device *device, const csl_model_spec *spec,
-                                                   uint32_t batch_max, bool training,
+CSL_API CSL_MUST_CHECK csl_status csl_model_create(csl_device *device,
+                                                   const csl_model_spec *spec,
+                                                   uint32_t batch_max,
+                                                   bool training,
                                                    csl_model **model_out);
 CSL_API void csl_model_destroy(csl_model *model);
 CSL_API size_t csl_model_parameter_count(const csl_model *model);
-/* Device bytes that create takes, by the formula in docs/ARCHITECTURE.md, without building. */
+/* Bytes that create allocates on the device, by the formula in docs/ARCHITECTURE.md, without
+ * building: parameters, gradient, activations. What a convolution of the device keeps for itself
+ * (a second copy of its weights, an im2col panel) comes on top. Errors as spec_check, E_RANGE
+ * (batch_max). */
 CSL_API CSL_MUST_CHECK csl_status csl_model_memory_size(const csl_model_spec *spec,
-                                                        uint32_t batch_max, bool training,
+                                                        uint32_t batch_max,
+                                                        bool training,
                                                         uint64_t *size_out);
+
+/*
+ * One pass through the network, for benches, tests and whoever writes another training loop. The
+ * caller fills csl_model_input, runs forward, computes a loss from csl_model_output into
+ * csl_model_output_gradient, and runs backward. All three are device memory owned by the model and
+ * valid until it is destroyed; what they hold is valid until the next forward,
+ * which may overwrite the input too.
+ */
+typedef enum csl_pass {
+    CSL_PASS_INFER, /* dropout off, batch norm by running values */
+    CSL_PASS_TRAIN, /* dropout on, batch norm by the batch; moves the running values */
+    CSL_PASS_FROZEN /* dropout on, batch norm by running values, which stay */
+} csl_pass;
+
+CSL_API float *csl_model_input(csl_model *model);  /* [batch_max][depth][height][width][channels] */
+CSL_API float *csl_model_output(csl_model *model); /* [batch_max][class_count] logits */
+CSL_API float *csl_model_output_gradient(csl_model *model); /* the same; NULL without training */
+/* dropout_seed names the masks; first_image is the position of this batch's first image in the
+ * institution's batch, so that shards of one batch draw different masks. Errors: E_RANGE (batch not
+ * in 1..batch_max), E_STATE (a training pass on an inference model), device errors. */
+CSL_API CSL_MUST_CHECK csl_status csl_model_forward(
+    csl_model *model, uint32_t batch, csl_pass pass, uint64_t dropout_seed, uint32_t first_image);
+/* Gradient of every trained parameter, overwritten. Must follow a training pass of the same batch
+ * (E_STATE). */
+CSL_API CSL_MUST_CHECK csl_status csl_model_backward(csl_model *model);
+/* The flat vectors in device memory; csl_model_changed after writing weights there. */
+CSL_API float *csl_model_device_parameters(csl_model *model);
+CSL_API float *csl_model_device_gradient(csl_model *model);
+CSL_API void csl_model_changed(csl_model *model);
 
 /* Copies the flat vector between the model and host memory [parameter_count]. */
 CSL_API CSL_MUST_CHECK csl_status csl_model_set_parameters(csl_model *model, const float *values);

@@ -14,6 +14,8 @@ enum {
     CSL_IMAGE_CHANNELS_MAX = 16, /* channels of an image */
     CSL_EXTENT_MAX = 65536,      /* voxels along one axis of an image */
     CSL_LAYERS_MAX = 512,        /* layers of a network */
+    CSL_FEATURES_MAX = 1 << 30,  /* elements of one image's feature map */
+    CSL_PARAMETERS_MAX = 1 << 30, /* elements of a network's flat vector */
     CSL_BATCH_MAX = 65536,       /* images in one batch */
     CSL_NAME_MAX = 64,           /* bytes of a name, the closing zero included */
     CSL_PATH_MAX = 4096,         /* bytes of a path, the closing zero included */
