@@ -1,0 +1,199 @@
+#include "hdf5_support.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* Deflate never shrinks by more than 1032:1 (zlib's documented limit). */
+enum { DEFLATE_RATIO_MAX = 1032 };
+
+static csl_status
+look_at_type(const csl_h5_file *file, const char *name, hid_t array, csl_h5_array *array_out)
+{
+    hid_t type = H5Dget_type(array);
+    array_out->kind = H5Tget_class(type);
+    array_out->size = H5Tget_size(type);
+    array_out->is_signed = array_out->kind == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2;
+    bool plain =
+        array_out->kind == H5T_INTEGER
+            ? array_out->size <= 8
+            : array_out->kind == H5T_FLOAT && (array_out->size == 4 || array_out->size == 8);
+    H5Tclose(type);
+    if (!plain) {
+        return csl_fail(CSL_E_FORMAT, "%s: %s: expected integers or floats, found another type",
+                        file->path, name);
+    }
+    return CSL_OK;
+}
+
+static csl_status
+look_at_space(const csl_h5_file *file, const char *name, hid_t array, csl_h5_array *array_out)
+{
+    hid_t space = H5Dget_space(array);
+    int rank = H5Sget_simple_extent_ndims(space);
+    hsize_t extent[H5S_MAX_RANK] = {0};
+    if (rank >= 0) {
+        rank = H5Sget_simple_extent_dims(space, extent, NULL);
+    }
+    H5Sclose(space);
+    if (rank < 0 || rank > CSL_H5_RANK_MAX) {
+        return csl_fail(CSL_E_FORMAT, "%s: %s: expected at most %d dimensions, found %d",
+                        file->path, name, CSL_H5_RANK_MAX, rank);
+    }
+    array_out->rank = (uint32_t)rank;
+    array_out->count = 1;
+    for (int axis = 0; axis < rank; axis++) {
+        array_out->extent[axis] = extent[axis];
+        if (extent[axis] != 0 && array_out->count > UINT64_MAX / 16 / extent[axis]) {
+            return csl_fail(CSL_E_FORMAT,
+                            "%s: %s: %" PRIu64 " elements along dimension %d are too "
+                            "many",
+                            file->path, name, (uint64_t)extent[axis], axis);
+        }
+        array_out->count *= extent[axis];
+    }
+    return CSL_OK;
+}
+
+static bool filters_are_known(hid_t creation)
+{
+    int filter_count = H5Pget_nfilters(creation);
+    for (int i = 0; i < filter_count; i++) {
+        unsigned flags = 0, configuration = 0;
+        size_t value_count = 0;
+        H5Z_filter_t filter = H5Pget_filter2(creation, (unsigned)i, &flags, &value_count, NULL, 0,
+                                             NULL, &configuration);
+        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
+            filter != H5Z_FILTER_FLETCHER32) {
+            return false;
+        }
+    }
+    return filter_count >= 0;
+}
+
+/* The chunk that HDF5 would allocate to unpack. */
+static uint64_t chunk_size(hid_t creation, size_t element_size)
+{
+    hsize_t extent[H5S_MAX_RANK];
+    int rank = H5Pget_chunk(creation, H5S_MAX_RANK, extent);
+    uint64_t size = element_size;
+    for (int axis = 0; axis < rank; axis++) {
+        if (extent[axis] == 0 || size > UINT64_MAX / extent[axis]) {
+            return UINT64_MAX;
+        }
+        size *= extent[axis];
+    }
+    return size;
+}
+
+static csl_status
+look_at_storage(const csl_h5_file *file, const char *name, hid_t array, const csl_h5_array *found)
+{
+    hid_t creation = H5Dget_create_plist(array);
+    H5D_layout_t layout = H5Pget_layout(creation);
+    bool outside = H5Pget_external_count(creation) != 0 || layout == H5D_VIRTUAL;
+    bool known = filters_are_known(creation);
+    bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(creation) > 0;
+    uint64_t chunk = layout == H5D_CHUNKED ? chunk_size(creation, found->size) : 0;
+    H5Pclose(creation);
+    uint64_t needed = found->count * found->size;
+    uint64_t stored = H5Dget_storage_size(array);
+    if (outside) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: %s: expected data in this file, found a reference to "
+                        "other files",
+                        file->path, name);
+    }
+    if (!known) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: %s: expected no filter or deflate, shuffle, fletcher32, "
+                        "found another filter",
+                        file->path, name);
+    }
+    uint64_t ratio = packed ? DEFLATE_RATIO_MAX : 1;
+    if (stored > file->size || needed / ratio > stored || chunk / ratio > file->size) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: %s: expected at least %" PRIu64 " bytes of data, found %" PRIu64,
+                        file->path, name, needed / ratio, stored);
+    }
+    return CSL_OK;
+}
+
+csl_status csl_h5_look(const csl_h5_file *file, const char *name, csl_h5_array *array_out)
+{
+    if (!csl_h5_exists(file, name)) {
+        return csl_fail(CSL_E_FORMAT, "%s: %s: expected an array, found none", file->path, name);
+    }
+    hid_t array = H5Dopen2(file->id, name, H5P_DEFAULT);
+    if (array < 0) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: %s: expected an array, found another object or a damaged "
+                        "one",
+                        file->path, name);
+    }
+    csl_h5_array found = {0};
+    csl_status status = look_at_type(file, name, array, &found);
+    if (status == CSL_OK) {
+        status = look_at_space(file, name, array, &found);
+    }
+    if (status == CSL_OK) {
+        status = look_at_storage(file, name, array, &found);
+    }
+    H5Dclose(array);
+    if (status == CSL_OK) {
+        *array_out = found;
+    }
+    return status;
+}
+
+csl_status
+csl_h5_read(const csl_h5_file *file, const char *name, hid_t memory_type, void *values_out)
+{
+    hid_t array = H5Dopen2(file->id, name, H5P_DEFAULT);
+    herr_t result =
+        array < 0 ? -1 : H5Dread(array, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values_out);
+    if (array >= 0) {
+        H5Dclose(array);
+    }
+    if (result < 0) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: %s: expected readable data, found a truncated or damaged "
+                        "array",
+                        file->path, name);
+    }
+    return CSL_OK;
+}
+
+csl_status csl_h5_write(const csl_h5_file *file,
+                        const char *name,
+                        hid_t stored_type,
+                        hid_t memory_type,
+                        uint32_t rank,
+                        const uint64_t *extent,
+                        const void *values)
+{
+    hsize_t dimensions[CSL_H5_RANK_MAX] = {0};
+    for (uint32_t axis = 0; axis < rank; axis++) {
+        dimensions[axis] = extent[axis];
+    }
+    hid_t space = H5Screate_simple((int)rank, dimensions, NULL);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE);
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_create_intermediate_group(links, 1);
+    H5Pset_layout(creation, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(creation, false); /* equal content gives equal files */
+    hid_t array = H5Dcreate2(file->id, name, stored_type, space, links, creation, H5P_DEFAULT);
+    herr_t result =
+        array < 0 ? -1 : H5Dwrite(array, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
+    if (array >= 0) {
+        H5Dclose(array);
+    }
+    H5Pclose(creation);
+    H5Pclose(links);
+    H5Sclose(space);
+    if (result < 0) {
+        return csl_fail(CSL_E_IO, "%s: %s: HDF5 cannot write the array", file->path, name);
+    }
+    return CSL_OK;
+}
