@@ -76,4 +76,187 @@ static void weighted_sum(const float *const *rows,
     }
 }
 
+SIMD_INLINE simd_float load_columns(const float *row, size_t lane_count)
+{
+    return lane_count == SIMD_LANES ? simd_load(row) : simd_load_part(row, lane_count);
+}
+
+/* `height` rows of W X for one vector of columns; weights: [row_count][CSL_MIX_HEIGHT]. A weight of
+ * zero must not touch its sum, which fma(0, x, s) does only where x is not finite. */
+SIMD_INLINE void mix_vector(const float *const *rows,
+                            uint32_t row_count,
+                            const double *weights,
+                            uint32_t height,
+                            size_t column,
+                            size_t lane_count,
+                            simd_float *result)
+{
+    simd_double sum[CSL_MIX_HEIGHT];
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < height; r++) {
+        sum[r] = simd_double_set(0.0);
+    }
+    for (uint32_t i = 0; i < row_count; i++) {
+        const double *weight = weights + (size_t)i * CSL_MIX_HEIGHT;
+        simd_float value = load_columns(rows[i] + column, lane_count);
+        simd_double x = simd_widen(value);
+        if (__builtin_expect(simd_all_finite(value), 1)) {
+#pragma GCC unroll 8
+            for (uint32_t r = 0; r < height; r++) {
+                sum[r] = simd_double_fma(simd_double_set(weight[r]), x, sum[r]);
+            }
+        } else {
+#pragma GCC unroll 8
+            for (uint32_t r = 0; r < height; r++) {
+                if (weight[r] != 0.0) {
+                    sum[r] = simd_double_fma(simd_double_set(weight[r]), x, sum[r]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < height; r++) {
+        result[r] = simd_narrow(sum[r]);
+    }
+}
+
+static void mix_range(const float *const *rows,
+                      uint32_t row_count,
+                      const double *weights,
+                      uint32_t height,
+                      size_t begin,
+                      size_t end,
+                      float *const *out)
+{
+    for (size_t j = begin; j < end; j += SIMD_LANES) {
+        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
+        simd_float result[CSL_MIX_HEIGHT];
+        if (height == 1) {
+            mix_vector(rows, row_count, weights, 1, j, lanes, result);
+        } else if (lanes == SIMD_LANES) { /* weights past the last row are zeros */
+            mix_vector(rows, row_count, weights, CSL_MIX_HEIGHT, j, SIMD_LANES, result);
+        } else {
+            mix_vector(rows, row_count, weights, CSL_MIX_HEIGHT, j, lanes, result);
+        }
+        for (uint32_t r = 0; r < height; r++) {
+            simd_store_part(out[r] + j, result[r], lanes);
+        }
+    }
+}
+
+/* sum_i sign(x_i) as small integers in float32, exact up to 2^24 rows; sign(NaN) = 0. */
+SIMD_INLINE simd_float sum_of_signs(const float *const *rows,
+                                    uint32_t row_count,
+                                    size_t column,
+                                    size_t lane_count)
+{
+    simd_float zero = simd_set(0.0f);
+    simd_float sum = zero;
+    for (uint32_t i = 0; i < row_count; i++) {
+        simd_float x = load_columns(rows[i] + column, lane_count);
+        sum = simd_add(sum, simd_where(simd_greater(x, zero), simd_set(1.0f), zero));
+        sum = simd_sub(sum, simd_where(simd_greater(zero, x), simd_set(1.0f), zero));
+    }
+    return sum;
+}
+
+static void sign_filter(const float *const *rows,
+                        uint32_t row_count,
+                        uint32_t threshold,
+                        size_t begin,
+                        size_t end,
+                        float *inout)
+{
+    simd_float zero = simd_set(0.0f);
+    for (size_t j = begin; j < end; j += SIMD_LANES) {
+        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
+        simd_float sum = sum_of_signs(rows, row_count, j, lanes);
+        simd_float magnitude = simd_max(sum, simd_sub(zero, sum));
+        simd_float x = load_columns(inout + j, lanes);
+        simd_float flipped = simd_sub(zero, x);
+        simd_mask below = simd_greater(simd_set((float)threshold), magnitude);
+        simd_store_part(inout + j, simd_canonical(simd_where(below, flipped, x)), lanes);
+    }
+}
+
+static void extremes(const float *const *rows,
+                     uint32_t row_count,
+                     size_t column,
+                     size_t lanes,
+                     const csl_column_statistics *target)
+{
+    simd_float smallest = simd_set(INFINITY);
+    simd_float largest = simd_set(-INFINITY);
+    for (uint32_t i = 0; i < row_count; i++) {
+        simd_float x = simd_order_nan(load_columns(rows[i] + column, lanes));
+        smallest = simd_min(smallest, x);
+        largest = simd_max(largest, x);
+    }
+    if (target->minimum) {
+        simd_store_part(target->minimum + column, simd_canonical(smallest), lanes);
+    }
+    if (target->maximum) {
+        simd_store_part(target->maximum + column, simd_canonical(largest), lanes);
+    }
+}
+
+static void mean_and_deviation(const float *const *rows,
+                               uint32_t row_count,
+                               size_t column,
+                               size_t lanes,
+                               const csl_column_statistics *target)
+{
+    simd_double sum = simd_double_set(0.0);
+    for (uint32_t i = 0; i < row_count; i++) {
+        sum = simd_double_add(sum, simd_widen(load_columns(rows[i] + column, lanes)));
+    }
+    simd_double mean = simd_double_div(sum, simd_double_set((double)row_count));
+    simd_float rounded = simd_narrow(mean);
+    if (target->mean) {
+        simd_store_part(target->mean + column, rounded, lanes);
+    }
+    if (target->sign_of_mean) {
+        simd_float zero = simd_set(0.0f);
+        simd_float sign = simd_where(simd_greater(rounded, zero), simd_set(1.0f), zero);
+        sign = simd_where(simd_greater(zero, rounded), simd_set(-1.0f), sign);
+        simd_store_part(target->sign_of_mean + column, sign, lanes);
+    }
+    if (target->deviation) {
+        simd_double square = simd_double_set(0.0);
+        for (uint32_t i = 0; i < row_count; i++) {
+            simd_double e =
+                simd_double_sub(simd_widen(load_columns(rows[i] + column, lanes)), mean);
+            square = simd_double_fma(e, e, square);
+        }
+        double freedom = row_count > 1 ? (double)(row_count - 1) : 1.0;
+        square = simd_double_div(square, simd_double_set(freedom));
+        simd_float result = row_count > 1 ? simd_narrow(simd_double_sqrt(square)) : simd_set(0.0f);
+        simd_store_part(target->deviation + column, result, lanes);
+    }
+}
+
+static void statistics_range(const float *const *rows,
+                             uint32_t row_count,
+                             size_t begin,
+                             size_t end,
+                             const csl_column_statistics *target)
+{
+    for (size_t j = begin; j < end; j += SIMD_LANES) {
+        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
+        if (target->mean || target->deviation || target->sign_of_mean) {
+            mean_and_deviation(rows, row_count, j, lanes, target);
+        }
+        if (target->minimum || target->maximum) {
+            extremes(rows, row_count, j, lanes, target);
+        }
+        if (target->sign_sum) {
+            float sums[SIMD_LANES];
+            simd_store(sums, sum_of_signs(rows, row_count, j, lanes));
+            for (size_t lane = 0; lane < lanes; lane++) {
+                target->sign_sum[j + lane] = (int32_t)sums[lane];
+            }
+        }
+    }
+}
+
 #endif

@@ -7,16 +7,12 @@
 #ifndef CSL_ROBUST_HOST_H
 #define CSL_ROBUST_HOST_H
 
-#include <consilium/kernels.h>
-
-#define CSL_HOST_PROTOTYPE(name, exactness, absolute, relative, parameters, arguments)             \
-    csl_status csl_host_##name parameters;
-CSL_ROBUST_OP_LIST(CSL_HOST_PROTOTYPE)
-#undef CSL_HOST_PROTOTYPE
+#include "device/kernel_table.h"
 
 enum {
     CSL_COLUMN_BLOCK = 1024, /* columns whose float64 sums stay in the first-level cache */
-    CSL_PAIR_BLOCK = 8       /* largest edge of a block of pairs */
+    CSL_MIX_HEIGHT = 8,      /* rows of W X whose sums stay in registers */
+    CSL_PAIR_EDGE_MAX = 4    /* largest edge of a block of pairs */
 };
 
 typedef struct csl_robust_variant {
@@ -29,6 +25,49 @@ typedef struct csl_robust_variant {
                          size_t end,
                          double divisor,
                          float *out);
+    /* `height` rows of row_mix; weights: [row_count][CSL_MIX_HEIGHT]. */
+    void (*mix)(const float *const *rows,
+                uint32_t row_count,
+                const double *weights,
+                uint32_t height,
+                size_t begin,
+                size_t end,
+                float *const *out);
+    void (*select)(const csl_select_spec *spec,
+                   const float *const *rows,
+                   uint32_t row_count,
+                   size_t begin,
+                   size_t end,
+                   float *out);
+    void (*statistics)(const float *const *rows,
+                       uint32_t row_count,
+                       size_t begin,
+                       size_t end,
+                       const csl_column_statistics *target);
+    void (*sign_filter)(const float *const *rows,
+                        uint32_t row_count,
+                        uint32_t threshold,
+                        size_t begin,
+                        size_t end,
+                        float *inout);
+    /* Tile sums of the pairs of rows first.. (height 1 or pair_edge) and other.. (pair_edge), into
+     * sums [height][pair_edge]; count <= CSL_TILE. Rows past the end give sums to be ignored. */
+    void (*distance_tile)(const float *const *rows,
+                          uint32_t row_count,
+                          uint32_t first,
+                          uint32_t height,
+                          uint32_t other,
+                          size_t count,
+                          double *sums);
+    void (*product_tile)(const float *const *rows,
+                         uint32_t row_count,
+                         uint32_t first,
+                         uint32_t height,
+                         uint32_t other,
+                         size_t count,
+                         double *sums);
+    double (*norm_tile)(const float *row, size_t count);
+    uint32_t pair_edge;
 } csl_robust_variant;
 
 /* The variant in use; chosen once, see csl_instruction_set_select. */
@@ -40,6 +79,23 @@ extern const csl_robust_variant csl_robust_avx2;
 extern const csl_robust_variant csl_robust_avx512;
 #endif
 
+/* W repacked as [group][row_count][CSL_MIX_HEIGHT], zero filled; NULL without memory; free it. */
+double *csl_robust_pack_mix(const double *matrix, uint32_t mix_count, uint32_t row_count);
+/* out[r][begin..end) of row_mix on one thread. */
+void csl_robust_mix_range(const csl_robust_variant *variant,
+                          const double *packed,
+                          const float *const *rows,
+                          uint32_t row_count,
+                          uint32_t mix_count,
+                          size_t begin,
+                          size_t end,
+                          float *const *out);
+/* What a device checks before row_select. */
+csl_status csl_robust_check_select(const csl_select_spec *spec,
+                                   const float *const *host_rows,
+                                   uint32_t row_count,
+                                   size_t count,
+                                   const float *out);
 csl_status csl_robust_check_rows(const char *operation,
                                  const float *const *host_rows,
                                  uint32_t row_count,

@@ -130,6 +130,24 @@ SIMD_INLINE simd_float simd_narrow(simd_double v)
     return simd_canonical(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(v.low)),
                                                _mm256_cvtpd_ps(v.high), 1));
 }
+SIMD_INLINE int simd_all_finite(simd_float v)
+{
+    __m256 magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+    __m256 finite = _mm256_cmp_ps(magnitude, _mm256_set1_ps(INFINITY), _CMP_LT_OQ);
+    return _mm256_movemask_ps(finite) == 0xff;
+}
+SIMD_INLINE double simd_tree(const float lane[32])
+{
+    __m256d sum[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        sum[k] = _mm256_add_pd(_mm256_cvtps_pd(_mm_loadu_ps(lane + 4 * k)),
+                               _mm256_cvtps_pd(_mm_loadu_ps(lane + 16 + 4 * k)));
+    }
+    __m256d four = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
 SIMD_INLINE void simd_prefetch(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

@@ -129,6 +129,21 @@ SIMD_INLINE simd_float simd_narrow(simd_double v)
     return simd_canonical(_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(v.low)),
                                              _mm512_cvtpd_ps(v.high), 1));
 }
+SIMD_INLINE int simd_all_finite(simd_float v)
+{
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(INFINITY), _CMP_LT_OQ) == 0xffff;
+}
+SIMD_INLINE double simd_tree(const float lane[32])
+{
+    __m512d low = _mm512_add_pd(_mm512_cvtps_pd(_mm256_loadu_ps(lane)),
+                                _mm512_cvtps_pd(_mm256_loadu_ps(lane + 16)));
+    __m512d high = _mm512_add_pd(_mm512_cvtps_pd(_mm256_loadu_ps(lane + 8)),
+                                 _mm512_cvtps_pd(_mm256_loadu_ps(lane + 24)));
+    __m512d eight = _mm512_add_pd(low, high);
+    __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
 SIMD_INLINE void simd_prefetch(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

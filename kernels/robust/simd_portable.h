@@ -129,6 +129,25 @@ SIMD_INLINE simd_float simd_narrow(simd_double v)
 {
     return simd_canonical((float)v);
 }
+/* True if no lane is infinite or a NaN. */
+SIMD_INLINE int simd_all_finite(simd_float v)
+{
+    return fabsf(v) < INFINITY;
+}
+/* The 32 lane sums of a tile as float64, added l + (l + 16), then 8, 4, 2, 1. */
+SIMD_INLINE double simd_tree(const float lane[32])
+{
+    double sum[16];
+    for (int l = 0; l < 16; l++) {
+        sum[l] = (double)lane[l] + (double)lane[l + 16];
+    }
+    for (int width = 8; width; width /= 2) {
+        for (int l = 0; l < width; l++) {
+            sum[l] += sum[l + width];
+        }
+    }
+    return sum[0];
+}
 SIMD_INLINE void simd_prefetch(const void *p)
 {
     __builtin_prefetch(p);
