@@ -230,7 +230,7 @@ csl_status csl_host_row_squared_norms(csl_device *device,
         csl_exact_sum sum = {{0}};
         csl_row_census census = {0, 0, 0, 0};
         add_row(host_rows[i], begin, end, host_census != NULL, &census, &sum);
-#pragma omp critical(csl_row_squared_norms)
+#pragma omp critical
         {
             csl_exact_merge(host_sums + i, &sum, 1);
             if (host_census) {

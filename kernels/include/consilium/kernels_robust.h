@@ -32,7 +32,8 @@ enum {
  * An exact sum over coordinates: value = 2^-149 * sum_k word[k] * 2^(32 k), k < CSL_EXACT_LIMBS.
  * Words are signed and not carried, so that sums over tiles, threads and ranks are plain integer
  * additions of words (MPI_SUM of int64): associative, hence independent of the order. A tile whose
- * float64 sum is not finite adds 1 to the last word instead. Safe for 2^31 tiles (8e12 coordinates).
+ * float64 sum is not finite adds 1 to the last word instead. Safe for 2^31 tiles (8e12
+ * coordinates).
  */
 typedef struct csl_exact_sum {
     int64_t word[CSL_EXACT_WORDS];
@@ -47,7 +48,8 @@ CSL_API void csl_exact_add(csl_exact_sum *sum, double value);
 /* target[i] += source[i], i < sum_count. */
 CSL_API void csl_exact_merge(csl_exact_sum *target, const csl_exact_sum *source, size_t sum_count);
 
-/* Distances: pairs (i, j), i < j < n, in lexicographic order; the pairs with i < lead are a prefix. */
+/* Distances: pairs (i, j), i < j < n, in lexicographic order; the pairs with i < lead are a prefix.
+ */
 static inline size_t csl_pair_index(size_t i, size_t j, size_t n)
 {
     return i * n - i * (i + 1) / 2 + (j - i - 1);
@@ -77,7 +79,7 @@ typedef enum csl_select_kind {
     CSL_SELECT_MEDIAN_LOWER, /* v[(n-1)/2] */
     CSL_SELECT_MEDIAN_UPPER, /* v[n/2] */
     CSL_SELECT_MEAMED,       /* mean of the `keep` values closest to CSL_SELECT_MEDIAN */
-    CSL_SELECT_PHOCAS,       /* mean of the `keep` values closest to CSL_SELECT_TRIMMED_MEAN(trim) */
+    CSL_SELECT_PHOCAS, /* mean of the `keep` values closest to CSL_SELECT_TRIMMED_MEAN(trim) */
     CSL_SELECT_KIND_COUNT
 } csl_select_kind;
 
@@ -118,30 +120,38 @@ typedef struct csl_row_census {
 } csl_row_census;
 
 /*
- * row_weighted_mean    out[j] = s rounded to float32; s = +0.0, then s = fma(weights[i], rows[i][j],
- *                      s) in float64 over the i with weights[i] != 0, ascending. Rows of weight zero
- *                      are not read. Weights are used as they are: the caller normalises them.
- * row_mean             out[j] = s / n rounded to float32, s = the float64 sum over i ascending.
- * row_mix              host_out_rows[r] = row_weighted_mean with weights host_matrix[r][0..n-1], for
- *                      r < mix_count (1..CSL_KERNEL_ROWS_MAX). Outputs overlap neither each other nor
- *                      any input.
- * row_select           see csl_select_spec; n = 1..CSL_ROWS_MAX.
- * row_statistics       m = s / n as in row_mean but kept in float64; deviation: e = x_i - m, q =
- *                      fma(e, e, q) over i ascending, sqrt(q / (n - 1)), all float64, then float32.
- * row_sign_filter      inout[j] = |sum_i sign(rows[i][j])| >= threshold ? inout[j] : -inout[j]: the
- *                      robust learning rate (Ozdayi et al. 2021, equation 3).
- * row_squared_norms    host_sums[i] += ||x_i||^2. host_census: [row_count], added to, or NULL.
- * row_squared_distances host_sums[csl_pair_index(i, j, n)] += ||x_i - x_j||^2 for i < j < n, i <
- *                      lead_count (1..n; n for all pairs, 1 for the distances to row 0).
- * row_inner_products   host_sums[csl_product_index(i, j, n)] += <x_i, x_j> for i <= j < n, i <
- *                      lead_count.
- * row_gather           host_out[i * index_count + k] = rows[i][host_index[k]], unchanged bits;
- *                      E_RANGE if an index is not below count.
+ * row_weighted_mean:
+ *   out[j] = s rounded to float32; s = +0.0, then s = fma(weights[i], rows[i][j], s) in float64
+ *   over the i with weights[i] != 0, ascending. Rows of weight zero are not read. Weights are used
+ *   as they are: the caller normalises them.
+ * row_mean:
+ *   out[j] = s / n rounded to float32, s = the float64 sum over i ascending.
+ * row_mix:
+ *   host_out_rows[r] = row_weighted_mean with weights host_matrix[r][0..n-1], r < mix_count
+ *   (1..CSL_KERNEL_ROWS_MAX). Outputs overlap neither each other nor any input.
+ * row_select:
+ *   see csl_select_spec; n = 1..CSL_ROWS_MAX.
+ * row_statistics:
+ *   m = s / n as in row_mean but kept in float64; e = x_i - m, q = fma(e, e, q) over i ascending;
+ *   the deviation is sqrt(q / (n - 1)); all in float64, then rounded to float32.
+ * row_sign_filter:
+ *   inout[j] = |sum_i sign(rows[i][j])| >= threshold ? inout[j] : -inout[j]; the robust learning
+ *   rate (Ozdayi et al. 2021, equation 3).
+ * row_squared_norms:
+ *   host_sums[i] += ||x_i||^2. host_census: [row_count], added to, or NULL.
+ * row_squared_distances:
+ *   host_sums[csl_pair_index(i, j, n)] += ||x_i - x_j||^2 for i < j < n and i < lead_count
+ *   (1..n; n gives all pairs, 1 the distances to row 0).
+ * row_inner_products:
+ *   host_sums[csl_product_index(i, j, n)] += <x_i, x_j> for i <= j < n and i < lead_count.
+ * row_gather:
+ *   host_out[i * index_count + k] = rows[i][host_index[k]], bits unchanged; E_RANGE if an index is
+ *   not below count.
  *
- * Exact sums, per tile of CSL_TILE columns: lane l of 32 starts at +0.0 and takes columns l, l + 32,
- * ... of the tile in order with fmaf(a, a, s), e = a - b and fmaf(e, e, s), or fmaf(a, b, s) in
- * float32; the 32 lane sums become float64 and are added l + (l+16), then 8, 4, 2, 1; the tile's sum
- * is added to the csl_exact_sum.
+ * Exact sums, per tile of CSL_TILE columns: lane l of 32 starts at +0.0 and takes columns l, l+32
+ * and so on in order, in float32: fmaf(a, a, s) for norms, e = a - b and fmaf(e, e, s) for
+ * distances, fmaf(a, b, s) for inner products. The 32 lane sums become float64 and are added
+ * l + (l+16), then 8, 4, 2, 1; the tile's sum is added to the csl_exact_sum.
  */
 #define CSL_ROBUST_OP_LIST(X)                                                                      \
     X(row_weighted_mean, CSL_EXACT, 0, 0,                                                          \
@@ -165,8 +175,8 @@ typedef struct csl_row_census {
        const csl_column_statistics *statistics),                                                   \
       (device, host_rows, row_count, count, statistics))                                           \
     X(row_sign_filter, CSL_EXACT, 0, 0,                                                            \
-      (csl_device * device, const float *const *host_rows, uint32_t row_count,                     \
-       uint32_t threshold, size_t count, float *inout),                                            \
+      (csl_device * device, const float *const *host_rows, uint32_t row_count, uint32_t threshold, \
+       size_t count, float *inout),                                                                \
       (device, host_rows, row_count, threshold, count, inout))                                     \
     X(row_squared_norms, CSL_EXACT, 0, 0,                                                          \
       (csl_device * device, const float *const *host_rows, uint32_t row_count, size_t count,       \
@@ -186,10 +196,11 @@ typedef struct csl_row_census {
       (device, host_rows, row_count, count, host_index, index_count, host_out))
 
 /*
- * The instruction set of the host operations above: "portable", "avx2" or "avx512". The best one the
- * processor has is taken on first use; the environment variable CSL_INSTRUCTION_SET takes precedence.
- * select changes it for the whole process while no operation runs (tests, measurements); NULL goes
- * back to the best. Errors: E_NOT_FOUND (unknown name), E_UNSUPPORTED (this processor lacks it).
+ * The instruction set of the host operations above: "portable", "avx2" or "avx512". The best one
+ * the processor has is taken on first use; the environment variable CSL_INSTRUCTION_SET takes
+ * precedence. select changes it for the whole process while no operation runs (tests,
+ * measurements); NULL goes back to the best. Errors: E_NOT_FOUND (unknown name), E_UNSUPPORTED
+ * (this processor lacks it).
  */
 CSL_API CSL_MUST_CHECK csl_status csl_instruction_set_select(const char *name);
 CSL_API const char *csl_instruction_set_name(void);
