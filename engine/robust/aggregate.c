@@ -1,0 +1,292 @@
+/* One aggregation from check to report. */
+#include "aggregation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+csl_status csl_aggregate_memory_create(csl_device *device,
+                                       size_t column_count,
+                                       csl_aggregate_memory **memory_out)
+{
+    csl_aggregate_memory *memory = calloc(1, sizeof *memory);
+    if (!memory) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation memory");
+    }
+    memory->device = device;
+    memory->column_count = column_count;
+    *memory_out = memory;
+    return CSL_OK;
+}
+
+void csl_aggregate_memory_destroy(csl_aggregate_memory *memory)
+{
+    if (!memory) {
+        return;
+    }
+    csl_device_free(memory->device, memory->centre);
+    for (size_t i = 0; i < CSL_INSTITUTIONS_MAX; i++) {
+        csl_device_free(memory->device, memory->history[i]);
+    }
+    free(memory);
+}
+
+static csl_status check_weights(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
+{
+    bool wanted = spec->weights != CSL_WEIGHTS_EQUAL || strcmp(spec->rule, "weighted-mean") == 0;
+    if (!wanted) {
+        return CSL_OK;
+    }
+    if (!input->weights) {
+        return csl_fail(CSL_E_INVALID_ARG, "rule %s: no weights are given", spec->rule);
+    }
+    double sum = 0;
+    for (uint32_t i = 0; i < input->row_count; i++) {
+        if (!(input->weights[i] >= 0) || isinf(input->weights[i])) {
+            return csl_fail(CSL_E_RANGE,
+                            "weight of row %u: expected a finite number >= 0, found %g", i,
+                            input->weights[i]);
+        }
+        sum += input->weights[i];
+    }
+    return sum > 0 && isfinite(sum) ? CSL_OK : csl_fail(CSL_E_RANGE, "weights add up to %g", sum);
+}
+
+static csl_status
+check_input(const csl_aggregate_spec *spec, const csl_aggregate_input *input, const csl_rule *rule)
+{
+    CSL_TRY(csl_aggregate_check(spec, input->row_count));
+    CSL_TRY(check_weights(spec, input));
+    if (input->column_total == 0) {
+        return csl_fail(CSL_E_SHAPE, "aggregation: updates are empty");
+    }
+    if (input->column_begin % CSL_TILE != 0 || input->column_begin > input->column_total ||
+        input->column_count > input->column_total - input->column_begin) {
+        return csl_fail(
+            CSL_E_RANGE, "aggregation: columns %zu to %zu of %zu do not begin on a tile",
+            input->column_begin, input->column_begin + input->column_count, input->column_total);
+    }
+    if (!input->rows && input->column_count > 0 &&
+        (!input->load || input->chunk_count == 0 || input->chunk_count % CSL_TILE != 0)) {
+        return csl_fail(CSL_E_INVALID_ARG, "aggregation: neither rows nor whole chunks to load");
+    }
+    if ((rule->info.needs & CSL_NEEDS_ROOT) && !input->root && input->column_count > 0) {
+        return csl_fail(CSL_E_INVALID_ARG, "rule %s needs a trusted update", spec->rule);
+    }
+    if (input->memory && input->memory->column_count != input->column_count) {
+        return csl_fail(CSL_E_SHAPE, "aggregation: memory of another number of columns");
+    }
+    for (uint32_t i = 0; input->institutions && i < input->row_count; i++) {
+        if (input->institutions[i] >= CSL_INSTITUTIONS_MAX) {
+            return csl_fail(CSL_E_RANGE, "institution %u of row %u", input->institutions[i], i);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status create_report(const csl_aggregate_spec *spec,
+                                const csl_aggregate_input *input,
+                                csl_aggregate_report **report_out)
+{
+    csl_aggregate_report *report = calloc(1, sizeof *report);
+    csl_row_report *rows = calloc(input->row_count, sizeof *rows);
+    if (!report || !rows) {
+        free(report);
+        free(rows);
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the report");
+    }
+    report->rows = rows;
+    report->row_count = input->row_count;
+    report->f = spec->f;
+    report->margin = NAN;
+    snprintf(report->rule, sizeof report->rule, "%s", spec->rule);
+    for (uint32_t i = 0; i < input->row_count; i++) {
+        rows[i].institution = input->institutions ? input->institutions[i] : i;
+        rows[i].score = NAN;
+        rows[i].scale = 1;
+    }
+    *report_out = report;
+    return CSL_OK;
+}
+
+static void free_rows(csl_aggregation *a)
+{
+    free(a->mix);
+    free(a->row_distance);
+    free(a->row_norm);
+    free(a->row_of);
+    free(a->scale);
+    free(a->score);
+    free(a->weight);
+    free(a->chosen);
+    a->mix = a->row_distance = a->row_norm = a->scale = a->score = a->weight = NULL;
+    a->row_of = a->chosen = NULL;
+    a->chosen_count = 0;
+}
+
+static csl_status normalise_weights(csl_aggregation *a)
+{
+    free(a->live_weights);
+    a->live_weights = csl_numbers(a->live_count, 1);
+    if (!a->live_weights) {
+        return CSL_E_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        a->live_weights[i] = a->input->weights ? a->input->weights[a->live[i]] : 1;
+    }
+    if (a->spec->weights == CSL_WEIGHTS_CAPPED) {
+        double median = 0;
+        CSL_TRY(csl_median(a->live_weights, a->live_count, &median));
+        for (uint32_t i = 0; i < a->live_count; i++) {
+            a->live_weights[i] = fmin(a->live_weights[i], 2 * median);
+        }
+    }
+    double sum = 0;
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        sum += a->live_weights[i];
+    }
+    bool used = a->spec->weights != CSL_WEIGHTS_EQUAL || a->input->weights;
+    if (used && !(sum > 0)) {
+        return csl_fail(CSL_E_RANGE, "the rows that are left have no weight");
+    }
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        a->live_weights[i] /= sum;
+    }
+    return CSL_OK;
+}
+
+/* What has to be measured for the rule and its pre-aggregators together. */
+static uint32_t all_needs(const csl_aggregate_spec *spec, const csl_rule *rule)
+{
+    uint32_t needs = rule->info.needs;
+    bool mixed = false;
+    for (uint32_t i = 0; i < spec->pre_count; i++) {
+        const csl_rule *pre = NULL;
+        if (csl_find_pre(spec->pre[i], &pre) == CSL_OK) {
+            uint32_t own = pre->info.needs;
+            needs |= own;
+            /* Norms of rows that are mixtures follow from distances and norms together. */
+            needs |= mixed && (own & CSL_NEEDS_NORMS) ? CSL_NEEDS_DISTANCES : 0;
+            mixed = mixed || pre->run == csl_pre_nnm || pre->run == csl_pre_bucketing;
+        }
+    }
+    needs |= mixed && (rule->info.needs & CSL_NEEDS_NORMS) ? CSL_NEEDS_DISTANCES : 0;
+    return needs;
+}
+
+static csl_status decide(csl_aggregation *a, const csl_rule *rule)
+{
+    free_rows(a);
+    CSL_TRY(normalise_weights(a));
+    CSL_TRY(csl_rows_start(a));
+    for (uint32_t i = 0; i < a->spec->pre_count; i++) {
+        const csl_rule *pre = NULL;
+        CSL_TRY(csl_find_pre(a->spec->pre[i], &pre));
+        CSL_TRY(pre->run(a));
+    }
+    return rule->run(a);
+}
+
+/* Refused rows count against f. */
+static csl_status count_refused(csl_aggregation *a)
+{
+    csl_aggregate_report *report = a->report;
+    if (report->refused_count > a->spec->f || a->live_count == 0) {
+        return csl_fail(CSL_E_NO_QUORUM,
+                        "%u of %u updates are not finite or too large, more than f = %u",
+                        report->refused_count, report->row_count, a->spec->f);
+    }
+    a->f = a->spec->f - report->refused_count;
+    return CSL_OK;
+}
+
+static csl_status keep_centre(csl_aggregation *a, const float *out)
+{
+    csl_aggregate_memory *memory = a->input->memory;
+    size_t size = memory->column_count * sizeof(float);
+    if (!memory->centre) {
+        void *centre = NULL;
+        CSL_TRY(csl_device_alloc(memory->device, size, &centre));
+        memory->centre = centre;
+    }
+    return csl_device_copy(memory->device, memory->centre, out, size, CSL_COPY_WITHIN_DEVICE);
+}
+
+static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
+{
+    uint32_t needs = all_needs(a->spec, rule);
+    bool by_columns =
+        (needs & CSL_NEEDS_COLUMNS) && a->spec->pre_count == 0 && rule->run != csl_rule_dnc;
+    if (rule->info.needs & CSL_NEEDS_CENTRE) {
+        a->centre = a->input->memory ? a->input->memory->centre : NULL;
+    } else if (rule->info.needs & CSL_NEEDS_ROOT) {
+        a->centre = a->input->root;
+    }
+    if (by_columns) {
+        /* Nothing is measured: decide at once and look for values that are not finite on the way;
+         * where there are any, the pass is repeated without their rows. */
+        csl_status status = decide(a, rule);
+        CSL_TRY(csl_exchange(a->input, status, NULL, 0));
+    }
+    bool on_the_way = by_columns && !a->input->finite;
+    CSL_TRY(csl_gather(a, needs, on_the_way ? out : NULL));
+    CSL_TRY(count_refused(a));
+    if (!on_the_way || a->report->refused_count > 0) {
+        CSL_TRY(decide(a, rule));
+        CSL_TRY(csl_write_answer(a, out));
+    }
+    if ((rule->info.needs & CSL_NEEDS_CENTRE) && a->input->memory) {
+        csl_status status = keep_centre(a, out);
+        CSL_TRY(csl_exchange(a->input, status, NULL, 0));
+    }
+    return CSL_OK;
+}
+
+static void free_aggregation(csl_aggregation *a)
+{
+    free_rows(a);
+    free(a->live);
+    free(a->live_weights);
+    free(a->distance);
+    free(a->product);
+    free(a->norm);
+}
+
+csl_status csl_aggregate(const csl_aggregate_spec *spec,
+                         const csl_aggregate_input *input,
+                         float *out,
+                         csl_aggregate_report **report_out)
+{
+    const csl_rule *rule = NULL;
+    CSL_TRY(csl_find_rule(spec->rule, &rule));
+    CSL_TRY(check_input(spec, input, rule));
+    csl_aggregate_report *report = NULL;
+    CSL_TRY(create_report(spec, input, &report));
+    csl_aggregation a = {.spec = spec,
+                         .input = input,
+                         .kernels = csl_device_kernels(input->device),
+                         .report = report,
+                         .f = spec->f,
+                         .live_count = input->row_count,
+                         .point_count = input->row_count + CSL_EXTRA_POINTS};
+    a.live = calloc(input->row_count, sizeof *a.live);
+    csl_status status =
+        a.live ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "aggregation: %u rows", input->row_count);
+    for (uint32_t i = 0; status == CSL_OK && i < input->row_count; i++) {
+        a.live[i] = i;
+    }
+    if (status == CSL_OK) {
+        status = run(&a, rule, out);
+    }
+    if (status == CSL_OK) {
+        csl_report_fill(&a);
+    }
+    free_aggregation(&a);
+    if (status != CSL_OK || !report_out) {
+        csl_aggregate_report_destroy(report);
+        return status;
+    }
+    *report_out = report;
+    return CSL_OK;
+}

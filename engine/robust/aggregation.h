@@ -1,0 +1,171 @@
+/* Private to engine/robust: one aggregation in progress, and what rules are made of. */
+#ifndef CSL_AGGREGATION_H
+#define CSL_AGGREGATION_H
+
+#include <consilium/kernels.h>
+#include <consilium/robust.h>
+
+/* Points of the small matrices: the live rows first, then these, whether used or not. */
+enum csl_extra_point { CSL_POINT_ORIGIN, CSL_POINT_CENTRE, CSL_POINT_MEDIAN, CSL_EXTRA_POINTS };
+
+typedef enum csl_answer_kind {
+    CSL_ANSWER_LINEAR, /* sum over points of weight times point */
+    CSL_ANSWER_MEAN,   /* plain mean of the virtual rows */
+    CSL_ANSWER_SELECT  /* order statistics of each coordinate over chosen virtual rows */
+} csl_answer_kind;
+
+typedef struct csl_aggregation {
+    const csl_aggregate_spec *spec;
+    const csl_aggregate_input *input;
+    const csl_kernels *kernels;
+    csl_aggregate_report *report;
+    uint32_t f; /* declared minus refused */
+    uint32_t live_count;
+    uint32_t *live;       /* [live_count] index of the input row */
+    double *live_weights; /* [live_count] by the weights policy, sum 1 */
+    /* Matrices over the points, stride point_count = live_count + CSL_EXTRA_POINTS. */
+    uint32_t point_count;
+    double *distance;    /* squared distances, or NULL */
+    double *product;     /* inner products of live rows and the centre, or NULL */
+    double *norm;        /* [live_count] squared, or NULL */
+    const float *centre; /* device: memory or root, local columns; NULL is the zero vector */
+    /* Virtual rows: affine combinations of points, coefficients add up to 1. */
+    uint32_t row_count;
+    bool mixed;           /* not simply the live rows */
+    double *mix;          /* [row_count][point_count] */
+    double *row_distance; /* [row_count][row_count] squared, or NULL */
+    double *row_norm;     /* [row_count] squared, or NULL */
+    uint32_t *row_of;     /* [live_count] virtual row that a live row is reported with */
+    double *scale;        /* [live_count] product of all clipping factors */
+    double *score;        /* [row_count] what the rule ranked by; NaN at first */
+    /* What the rule decides. */
+    csl_answer_kind kind;
+    double *weight; /* [point_count] LINEAR */
+    csl_select_spec select;
+    uint32_t chosen_count; /* SELECT: virtual rows that take part; 0 is all */
+    uint32_t *chosen;
+    uint32_t sign_threshold; /* above 0: row_sign_filter follows */
+    double noise;            /* standard deviation added to each coordinate */
+} csl_aggregation;
+
+typedef csl_status (*csl_rule_run)(csl_aggregation *a);
+
+typedef struct csl_rule {
+    csl_rule_info info;
+    csl_rule_run run;
+} csl_rule;
+
+struct csl_aggregate_memory {
+    csl_device *device;
+    size_t column_count;
+    float *centre;                        /* device, NULL before the first round */
+    float *history[CSL_INSTITUTIONS_MAX]; /* device, by institution; NULL before its first round */
+};
+
+csl_status csl_find_rule(const char *name, const csl_rule **rule_out);
+csl_status csl_find_pre(const char *name, const csl_rule **pre_out);
+/* The value given, else the preset's, else `derived`. */
+double csl_spec_value(const csl_aggregate_spec *spec, csl_parameter parameter, double derived);
+static inline double csl_value(const csl_aggregation *a, csl_parameter parameter, double derived)
+{
+    return csl_spec_value(a->spec, parameter, derived);
+}
+static inline uint32_t
+csl_whole_value(const csl_aggregation *a, csl_parameter parameter, uint32_t derived)
+{
+    return (uint32_t)csl_spec_value(a->spec, parameter, derived);
+}
+static inline uint32_t csl_extra(const csl_aggregation *a, enum csl_extra_point extra)
+{
+    return a->live_count + (uint32_t)extra;
+}
+
+/* geometry.c: float64 control. Squared matrices are [n][n]. */
+
+/* matrix: a, b, c, ... of n float64, zeroed; NULL where there is no memory (message set). */
+double *csl_numbers(size_t rows, size_t columns);
+/* The row order by ascending score, NaN last, ties by index. order_out [n]. */
+csl_status csl_rank(const double *score, uint32_t n, uint32_t *order_out);
+/* The k-th smallest (from 0) of n values. */
+csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out);
+/* Median; mean of both middles for an even count. */
+csl_status csl_median(const double *values, uint32_t n, double *median_out);
+/*
+ * Eigenvalues (descending) and eigenvectors (columns of vectors_out [n][n], may be NULL) of a
+ * symmetric matrix, which is destroyed: cyclic Jacobi, rows p ascending, q ascending, until no
+ * off-diagonal element moves an eigenvalue (Golub and Van Loan, section 8.5).
+ */
+csl_status csl_jacobi(double *matrix, uint32_t n, double *values_out, double *vectors_out);
+/* Squared distances of the affine combinations in rows of mix [m][p] from those of p points. */
+csl_status csl_mix_distances(
+    const double *mix, uint32_t m, const double *distance, uint32_t p, double *distance_out);
+/* From the point sum_k weight[k] x_k (weights add up to 1) to each of p points. out [p]. */
+void csl_distances_to(const double *weight, const double *distance, uint32_t p, double *out);
+/* Inner products <x_i - c, x_j - c> about the weighted centre c of n points. */
+void csl_centred_products(const double *weight, const double *distance, uint32_t n, double *out);
+
+/* passes.c: everything that reads the columns. */
+/* Norms, distances and products of the live rows; rows that cannot take part leave the live ones.
+ * out: NULL, or where the answer (already decided for all live rows) is written in the same pass.
+ */
+csl_status csl_gather(csl_aggregation *a, uint32_t needs, float *out);
+/* Distances from the coordinate median of the virtual rows to the live rows and the origin. */
+csl_status csl_gather_median(csl_aggregation *a);
+csl_status csl_write_answer(csl_aggregation *a, float *out);
+/* sign_counts [live_count][3]: zero, positive, negative in [begin, end) of all columns. */
+csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_t *sign_counts);
+/* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */
+csl_status
+csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, float *values_out);
+/* Inner products of the histories (with the live rows added to them) into a->product. */
+csl_status csl_gather_history(csl_aggregation *a);
+/* Adds values over the ranks; every rank learns of a failure of one. */
+csl_status
+csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n);
+
+/* rows.c: virtual rows and answers. */
+csl_status csl_rows_start(csl_aggregation *a);
+/* row_distance and row_norm of the virtual rows as they are now. */
+csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs);
+/* Replaces the virtual rows by matrix [m][row_count] times them. */
+csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m);
+/* Scales virtual row r by factor[r] towards the origin. */
+csl_status csl_rows_scale(csl_aggregation *a, const double *factor);
+/* The answer is sum_r weight[r] times virtual row r, plus remainder times the origin. */
+csl_status csl_answer_rows(csl_aggregation *a, const double *weight);
+/* The answer is the mean of the `keep` virtual rows first in the order of `score`. */
+csl_status csl_answer_best(csl_aggregation *a, const double *score, uint32_t keep);
+void csl_set_scores(csl_aggregation *a, const char *name, const double *score);
+
+/* report.c */
+void csl_report_fill(csl_aggregation *a);
+
+csl_status csl_rule_mean(csl_aggregation *a);
+csl_status csl_rule_median(csl_aggregation *a);
+csl_status csl_rule_trimmed_mean(csl_aggregation *a);
+csl_status csl_rule_meamed(csl_aggregation *a);
+csl_status csl_rule_phocas(csl_aggregation *a);
+csl_status csl_rule_rlr(csl_aggregation *a);
+csl_status csl_rule_dnc(csl_aggregation *a);
+csl_status csl_rule_krum(csl_aggregation *a);
+csl_status csl_rule_multi_krum(csl_aggregation *a);
+csl_status csl_rule_bulyan(csl_aggregation *a);
+csl_status csl_rule_mda(csl_aggregation *a);
+csl_status csl_rule_monna(csl_aggregation *a);
+csl_status csl_rule_smea(csl_aggregation *a);
+csl_status csl_rule_caf(csl_aggregation *a);
+csl_status csl_rule_geometric_median(csl_aggregation *a);
+csl_status csl_rule_centered_clipping(csl_aggregation *a);
+csl_status csl_rule_aksel(csl_aggregation *a);
+csl_status csl_rule_cge(csl_aggregation *a);
+csl_status csl_rule_norm_clipping(csl_aggregation *a);
+csl_status csl_rule_fltrust(csl_aggregation *a);
+csl_status csl_rule_foolsgold(csl_aggregation *a);
+csl_status csl_rule_signguard(csl_aggregation *a);
+csl_status csl_rule_flame(csl_aggregation *a);
+csl_status csl_pre_nnm(csl_aggregation *a);
+csl_status csl_pre_bucketing(csl_aggregation *a);
+csl_status csl_pre_clipping(csl_aggregation *a);
+csl_status csl_pre_arc(csl_aggregation *a);
+
+#endif

@@ -1,0 +1,274 @@
+/* Float64 control on small matrices. Every loop runs in the written order, so every machine gets
+ * the same bits. */
+#include "aggregation.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JACOBI_SWEEPS_MAX = 60 };
+
+double *csl_numbers(size_t rows, size_t columns)
+{
+    size_t count = rows * columns;
+    double *numbers = calloc(count ? count : 1, sizeof *numbers);
+    if (!numbers) {
+        csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %zu x %zu numbers", rows, columns);
+    }
+    return numbers;
+}
+
+typedef struct ranked {
+    double score;
+    uint32_t index;
+} ranked;
+
+static int compare_ranked(const void *left, const void *right)
+{
+    const ranked *a = left;
+    const ranked *b = right;
+    bool a_lost = isnan(a->score);
+    bool b_lost = isnan(b->score);
+    if (a_lost != b_lost) {
+        return a_lost ? 1 : -1;
+    }
+    if (!a_lost && a->score != b->score) {
+        return a->score < b->score ? -1 : 1;
+    }
+    return a->index < b->index ? -1 : a->index > b->index;
+}
+
+csl_status csl_rank(const double *score, uint32_t n, uint32_t *order_out)
+{
+    ranked *entries = malloc((n ? n : 1) * sizeof *entries);
+    if (!entries) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory to rank %u rows", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        entries[i] = (ranked){score[i], i};
+    }
+    qsort(entries, n, sizeof *entries, compare_ranked); /* a total order: the result is unique */
+    for (uint32_t i = 0; i < n; i++) {
+        order_out[i] = entries[i].index;
+    }
+    free(entries);
+    return CSL_OK;
+}
+
+csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out)
+{
+    uint32_t *order = malloc((n ? n : 1) * sizeof *order);
+    if (!order) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory to rank %u values", n);
+    }
+    csl_status status = csl_rank(values, n, order);
+    if (status == CSL_OK) {
+        *value_out = values[order[k]];
+    }
+    free(order);
+    return status;
+}
+
+csl_status csl_median(const double *values, uint32_t n, double *median_out)
+{
+    double low = 0;
+    double high = 0;
+    CSL_TRY(csl_order_statistic(values, n, (n - 1) / 2, &low));
+    CSL_TRY(csl_order_statistic(values, n, n / 2, &high));
+    *median_out = low == high ? low : (low + high) / 2;
+    return CSL_OK;
+}
+
+/* One Jacobi rotation that makes a[p][q] zero. */
+static void rotate(double *a, double *v, uint32_t n, uint32_t p, uint32_t q)
+{
+    double apq = a[(size_t)p * n + q];
+    double theta = (a[(size_t)q * n + q] - a[(size_t)p * n + p]) / (2 * apq);
+    double t = 1 / (fabs(theta) + sqrt(theta * theta + 1));
+    t = theta < 0 ? -t : t;
+    double c = 1 / sqrt(t * t + 1);
+    double s = t * c;
+    for (uint32_t k = 0; k < n; k++) {
+        double *row = a + (size_t)k * n;
+        double kp = row[p];
+        double kq = row[q];
+        row[p] = c * kp - s * kq;
+        row[q] = s * kp + c * kq;
+    }
+    double *row_p = a + (size_t)p * n;
+    double *row_q = a + (size_t)q * n;
+    for (uint32_t k = 0; k < n; k++) {
+        double pk = row_p[k];
+        double qk = row_q[k];
+        row_p[k] = c * pk - s * qk;
+        row_q[k] = s * pk + c * qk;
+    }
+    row_p[q] = 0;
+    row_q[p] = 0;
+    if (!v) {
+        return;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        double *row = v + (size_t)k * n;
+        double kp = row[p];
+        double kq = row[q];
+        row[p] = c * kp - s * kq;
+        row[q] = s * kp + c * kq;
+    }
+}
+
+static bool sweep(double *a, double *v, uint32_t n)
+{
+    bool moved = false;
+    for (uint32_t p = 0; p + 1 < n; p++) {
+        for (uint32_t q = p + 1; q < n; q++) {
+            double off = fabs(a[(size_t)p * n + q]);
+            double pp = fabs(a[(size_t)p * n + p]);
+            double qq = fabs(a[(size_t)q * n + q]);
+            double weight = sqrt(pp) * sqrt(qq);
+            /* Demmel and Veselic's criterion; the second for matrices that are not definite. */
+            if (off > 0 && off > 0x1p-53 * weight && pp + qq + off * 0x1p-20 != pp + qq) {
+                rotate(a, v, n, p, q);
+                moved = true;
+            }
+        }
+    }
+    return moved;
+}
+
+csl_status csl_jacobi(double *matrix, uint32_t n, double *values_out, double *vectors_out)
+{
+    double *v = NULL;
+    if (vectors_out) {
+        v = csl_numbers(n, n);
+        if (!v) {
+            return CSL_E_NO_MEMORY;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            v[(size_t)i * n + i] = 1;
+        }
+    }
+    for (int i = 0; i < JACOBI_SWEEPS_MAX && sweep(matrix, v, n); i++) {
+    }
+    uint32_t *order = malloc((n ? n : 1) * sizeof *order);
+    double *negative = csl_numbers(n, 1);
+    csl_status status =
+        order && negative ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "aggregation: eigenvalues");
+    if (status == CSL_OK) {
+        for (uint32_t i = 0; i < n; i++) {
+            negative[i] = -matrix[(size_t)i * n + i];
+        }
+        status = csl_rank(negative, n, order);
+    }
+    for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
+        values_out[i] = -negative[order[i]];
+        for (uint32_t k = 0; v && k < n; k++) {
+            vectors_out[(size_t)k * n + i] = v[(size_t)k * n + order[i]];
+        }
+    }
+    free(order);
+    free(negative);
+    free(v);
+    return status;
+}
+
+/*
+ * For coefficients u, w that each add up to 1: ||sum u x - sum w x||^2 = -1/2 (u-w)^T D (u-w) =
+ * u^T D w - (u^T D u + w^T D w) / 2. Only distances enter, so a shift of all the data costs no
+ * digits, and equal combinations are at distance exactly 0.
+ */
+csl_status csl_mix_distances(
+    const double *mix, uint32_t m, const double *distance, uint32_t p, double *distance_out)
+{
+    double *half = csl_numbers(m, p); /* mix times D */
+    double *cross = csl_numbers(m, m);
+    if (!half || !cross) {
+        free(half);
+        free(cross);
+        return CSL_E_NO_MEMORY;
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t k = 0; k < p; k++) {
+            double u = mix[(size_t)r * p + k];
+            if (u == 0) {
+                continue;
+            }
+            for (uint32_t j = 0; j < p; j++) {
+                half[(size_t)r * p + j] += u * distance[(size_t)k * p + j];
+            }
+        }
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t s = 0; s < m; s++) {
+            double sum = 0;
+            for (uint32_t k = 0; k < p; k++) {
+                double w = mix[(size_t)s * p + k];
+                if (w != 0) {
+                    sum += half[(size_t)r * p + k] * w;
+                }
+            }
+            cross[(size_t)r * m + s] = sum;
+        }
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t s = r; s < m; s++) {
+            double own = (cross[(size_t)r * m + r] + cross[(size_t)s * m + s]) / 2;
+            double value = r == s ? 0 : cross[(size_t)r * m + s] - own;
+            value = value > 0 ? value : 0;
+            distance_out[(size_t)r * m + s] = value;
+            distance_out[(size_t)s * m + r] = value;
+        }
+    }
+    free(half);
+    free(cross);
+    return CSL_OK;
+}
+
+void csl_distances_to(const double *weight, const double *distance, uint32_t p, double *out)
+{
+    memset(out, 0, p * sizeof *out);
+    for (uint32_t k = 0; k < p; k++) {
+        if (weight[k] == 0) {
+            continue;
+        }
+        for (uint32_t j = 0; j < p; j++) {
+            out[j] += weight[k] * distance[(size_t)k * p + j];
+        }
+    }
+    double inner = 0;
+    for (uint32_t k = 0; k < p; k++) {
+        if (weight[k] != 0) {
+            inner += weight[k] * out[k];
+        }
+    }
+    for (uint32_t j = 0; j < p; j++) {
+        double value = out[j] - inner / 2;
+        out[j] = value > 0 ? value : 0;
+    }
+}
+
+void csl_centred_products(const double *weight, const double *distance, uint32_t n, double *out)
+{
+    /* <x_i - c, x_j - c> = (r_i + r_j - D_ij) / 2 - t / 2, r = D w, t = w^T D w. */
+    double t = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double r = 0;
+        for (uint32_t k = 0; k < n; k++) {
+            r += weight[k] * distance[(size_t)i * n + k];
+        }
+        out[(size_t)i * n + i] = r; /* parked on the diagonal */
+        t += weight[i] * r;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t j = i + 1; j < n; j++) {
+            double sum = out[(size_t)i * n + i] + out[(size_t)j * n + j];
+            double value = (sum - distance[(size_t)i * n + j] - t) / 2;
+            out[(size_t)i * n + j] = value;
+            out[(size_t)j * n + i] = value;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double value = out[(size_t)i * n + i] - t / 2;
+        out[(size_t)i * n + i] = value > 0 ? value : 0;
+    }
+}

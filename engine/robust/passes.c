@@ -1,0 +1,351 @@
+/* The passes over the columns: exact sums into small matrices, and the last one that writes. */
+#include "passes.h"
+
+#include <consilium/random.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK_SIZE = 1 << 20, /* bytes of a block that a second operation finds in cache */
+    CENSUS_WORDS = sizeof(csl_row_census) / sizeof(int64_t),
+    SUM_WORDS = sizeof(csl_exact_sum) / sizeof(int64_t)
+};
+
+/* A squared norm from which float32 lanes of distances could overflow: such a row is refused. */
+static const double NORM_LIMIT = 0x1p124;
+
+csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n)
+{
+    if (!input->exchange.sum_int64) {
+        return own;
+    }
+    int64_t failed = own == CSL_OK ? 0 : 1;
+    CSL_TRY(input->exchange.sum_int64(input->exchange.context, &failed, 1));
+    if (failed > 0) {
+        return own != CSL_OK ? own : csl_fail(CSL_E_COMM, "aggregation failed on another rank");
+    }
+    return n ? input->exchange.sum_int64(input->exchange.context, values, n) : CSL_OK;
+}
+
+static csl_status visit_range(csl_aggregation *a,
+                              size_t begin,
+                              size_t count,
+                              size_t step,
+                              const float *const *rows,
+                              const float *extra,
+                              csl_block_work work,
+                              void *context)
+{
+    const float **pointers = calloc((size_t)a->live_count + 2, sizeof(float *));
+    if (!pointers) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for row pointers");
+    }
+    csl_status status = CSL_OK;
+    for (size_t at = 0; status == CSL_OK && at < count; at += step) {
+        csl_block columns = {begin + at, count - at < step ? count - at : step, pointers};
+        for (uint32_t i = 0; i < a->live_count; i++) {
+            pointers[i] = rows[a->live[i]] + at;
+        }
+        pointers[a->live_count] = extra ? extra + begin + at : NULL;
+        status = work(a, &columns, context);
+    }
+    free(pointers);
+    return status;
+}
+
+csl_status
+csl_visit(csl_aggregation *a, size_t step, const float *extra, csl_block_work work, void *context)
+{
+    const csl_aggregate_input *input = a->input;
+    if (input->column_count == 0) {
+        return CSL_OK;
+    }
+    if (input->rows) {
+        return visit_range(a, 0, input->column_count, step ? step : input->column_count,
+                           input->rows, extra, work, context);
+    }
+    const float **rows = calloc(input->row_count, sizeof(float *));
+    if (!rows) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for row pointers");
+    }
+    csl_status status = CSL_OK;
+    for (size_t at = 0; status == CSL_OK && at < input->column_count; at += input->chunk_count) {
+        size_t left = input->column_count - at;
+        size_t count = left < input->chunk_count ? left : input->chunk_count;
+        status = input->load(input->load_context, at, count, rows);
+        if (status == CSL_OK) {
+            status = visit_range(a, at, count, step ? step : count, rows, extra, work, context);
+        }
+    }
+    free(rows);
+    return status;
+}
+
+size_t csl_cache_step(const csl_aggregation *a)
+{
+    size_t columns = BLOCK_SIZE / (sizeof(float) * ((size_t)a->live_count + 1));
+    size_t tiles = columns / CSL_TILE;
+    return (tiles ? tiles : 1) * CSL_TILE;
+}
+
+typedef struct gathering {
+    uint32_t needs;
+    uint32_t row_count; /* live rows and the centre */
+    csl_row_census *census;
+    csl_exact_sum *norms;
+    csl_exact_sum *distances;
+    csl_exact_sum *products;
+    csl_answer_pass *answer; /* written on the way, or NULL */
+} gathering;
+
+static csl_status gather_block(csl_aggregation *a, const csl_block *columns, void *context)
+{
+    gathering *g = context;
+    csl_device *device = a->input->device;
+    const float *const *rows = columns->rows;
+    size_t count = columns->count;
+    if (g->norms) {
+        CSL_TRY(
+            a->kernels->row_squared_norms(device, rows, g->row_count, count, g->census, g->norms));
+    }
+    if (g->distances) {
+        CSL_TRY(a->kernels->row_squared_distances(device, rows, g->row_count, g->row_count, count,
+                                                  g->distances));
+    }
+    if (g->products) {
+        CSL_TRY(a->kernels->row_inner_products(device, rows, g->row_count, g->row_count, count,
+                                               g->products));
+    }
+    return g->answer ? csl_answer_block(a, columns, g->answer) : CSL_OK;
+}
+
+static bool usable(const gathering *g, uint32_t row)
+{
+    return g->census[row].non_finite == 0 && csl_exact_value(&g->norms[row]) < NORM_LIMIT;
+}
+
+/* Finds the rows that cannot take part. Fills `lost` [live_count]. */
+static uint32_t find_lost(csl_aggregation *a, const gathering *g, bool *lost)
+{
+    uint32_t lost_count = 0;
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        csl_row_report *row = &a->report->rows[a->live[i]];
+        bool refused = !usable(g, i);
+        row->non_finite = g->census[i].non_finite;
+        lost[i] = refused;
+        if (refused) {
+            row->verdict = CSL_ROW_REFUSED;
+            lost_count++;
+        }
+    }
+    return lost_count;
+}
+
+static csl_status store_matrices(csl_aggregation *a, const gathering *g, const bool *lost)
+{
+    uint32_t before = a->live_count;
+    uint32_t *place = calloc(before + 1, sizeof *place); /* old index of each point that stays */
+    if (!place) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %u rows", before);
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < before; i++) {
+        if (!lost[i]) {
+            place[n] = i;
+            a->live[n++] = a->live[i];
+        }
+    }
+    a->live_count = n;
+    a->point_count = n + CSL_EXTRA_POINTS;
+    uint32_t p = a->point_count;
+    bool centre = g->row_count > before;
+    place[n] = before;
+    a->norm = csl_numbers(n + 1, 1);
+    a->distance = g->distances ? csl_numbers(p, p) : NULL;
+    a->product = g->products ? csl_numbers(p, p) : NULL;
+    if (!a->norm || (g->distances && !a->distance) || (g->products && !a->product)) {
+        free(place);
+        return CSL_E_NO_MEMORY;
+    }
+    uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
+    for (uint32_t i = 0; i < n + (centre ? 1 : 0); i++) {
+        uint32_t pi = i < n ? i : csl_extra(a, CSL_POINT_CENTRE);
+        if (g->norms) {
+            double norm = csl_exact_value(&g->norms[place[i]]);
+            a->norm[i] = norm;
+            if (a->distance) {
+                a->distance[(size_t)pi * p + origin] = a->distance[(size_t)origin * p + pi] = norm;
+            }
+        }
+        for (uint32_t j = i; j < n + (centre ? 1 : 0); j++) {
+            uint32_t pj = j < n ? j : csl_extra(a, CSL_POINT_CENTRE);
+            if (a->distance && j > i) {
+                size_t pair = csl_pair_index(place[i], place[j], g->row_count);
+                double value = csl_exact_value(&g->distances[pair]);
+                a->distance[(size_t)pi * p + pj] = a->distance[(size_t)pj * p + pi] = value;
+            }
+            if (a->product) {
+                size_t pair = csl_product_index(place[i], place[j], g->row_count);
+                double value = csl_exact_value(&g->products[pair]);
+                a->product[(size_t)pi * p + pj] = a->product[(size_t)pj * p + pi] = value;
+            }
+        }
+    }
+    /* Without a centre vector the centre is the origin. */
+    if (a->distance && !centre) {
+        uint32_t c = csl_extra(a, CSL_POINT_CENTRE);
+        for (uint32_t i = 0; i < n; i++) {
+            double norm = a->distance[(size_t)i * p + origin];
+            a->distance[(size_t)i * p + c] = a->distance[(size_t)c * p + i] = norm;
+        }
+    }
+    free(place);
+    return CSL_OK;
+}
+
+static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status status)
+{
+    size_t n = g->row_count;
+    status = csl_exchange(a->input, status, NULL, 0);
+    if (status == CSL_OK && g->norms) {
+        status = csl_exchange(a->input, status, (int64_t *)g->census, n * CENSUS_WORDS);
+    }
+    if (status == CSL_OK && g->norms) {
+        status = csl_exchange(a->input, status, (int64_t *)g->norms, n * SUM_WORDS);
+    }
+    if (status == CSL_OK && g->distances) {
+        size_t pairs = csl_pair_count(n, n);
+        status = csl_exchange(a->input, status, (int64_t *)g->distances, pairs * SUM_WORDS);
+    }
+    if (status == CSL_OK && g->products) {
+        size_t pairs = csl_product_count(n, n);
+        status = csl_exchange(a->input, status, (int64_t *)g->products, pairs * SUM_WORDS);
+    }
+    return status;
+}
+
+static csl_status allocate_sums(csl_aggregation *a, gathering *g)
+{
+    size_t n = g->row_count;
+    bool norms = !a->input->finite || (g->needs & CSL_NEEDS_NORMS) != 0;
+    bool fail = false;
+    if (norms) {
+        g->census = calloc(n, sizeof *g->census);
+        g->norms = calloc(n, sizeof *g->norms);
+        fail = !g->census || !g->norms;
+    }
+    if (g->needs & CSL_NEEDS_DISTANCES) {
+        g->distances = calloc(csl_pair_count(n, n) + 1, sizeof *g->distances);
+        fail = fail || !g->distances;
+    }
+    if (g->needs & CSL_NEEDS_PRODUCTS) {
+        g->products = calloc(csl_product_count(n, n), sizeof *g->products);
+        fail = fail || !g->products;
+    }
+    return fail ? csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the sums of %zu rows", n)
+                : CSL_OK;
+}
+
+csl_status csl_gather(csl_aggregation *a, uint32_t needs, float *out)
+{
+    gathering g = {.needs = needs, .row_count = a->live_count + (a->centre ? 1 : 0)};
+    bool *lost = calloc(a->live_count, sizeof *lost);
+    csl_status status = lost ? allocate_sums(a, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
+    if (status == CSL_OK && out) {
+        status = csl_answer_prepare(a, out, &g.answer);
+    }
+    if (status == CSL_OK) {
+        int operations =
+            (g.norms != NULL) + (g.distances != NULL) + (g.products != NULL) + (g.answer != NULL);
+        size_t step = operations > 1 ? csl_cache_step(a) : 0;
+        status = operations ? csl_visit(a, step, a->centre, gather_block, &g) : CSL_OK;
+    }
+    status = exchange_sums(a, &g, status);
+    if (status == CSL_OK && g.norms) {
+        a->report->refused_count = find_lost(a, &g, lost);
+        if (g.row_count > a->live_count && !usable(&g, a->live_count)) {
+            status = csl_fail(CSL_E_RANGE, "aggregation: the trusted update is not finite");
+        }
+    }
+    if (status == CSL_OK) {
+        status = store_matrices(a, &g, lost);
+    }
+    csl_answer_finish(g.answer);
+    free(lost);
+    free(g.census);
+    free(g.norms);
+    free(g.distances);
+    free(g.products);
+    return status;
+}
+
+static csl_status exact_to_double(csl_aggregation *a, csl_exact_sum *sums, size_t n, csl_status s)
+{
+    return csl_exchange(a->input, s, (int64_t *)sums, n * SUM_WORDS);
+}
+
+typedef struct median_pass {
+    csl_select_spec select;
+    float *median; /* device, one block */
+    csl_exact_sum *distances;
+    csl_exact_sum norm;
+} median_pass;
+
+static csl_status median_block(csl_aggregation *a, const csl_block *columns, void *context)
+{
+    median_pass *pass = context;
+    csl_device *device = a->input->device;
+    uint32_t n = a->live_count;
+    CSL_TRY(a->kernels->row_select(device, &pass->select, columns->rows, n, columns->count,
+                                   pass->median));
+    const float **rows = calloc((size_t)n + 1, sizeof(float *));
+    if (!rows) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for row pointers");
+    }
+    rows[0] = pass->median;
+    memcpy(rows + 1, columns->rows, n * sizeof *rows);
+    csl_status status =
+        a->kernels->row_squared_distances(device, rows, n + 1, 1, columns->count, pass->distances);
+    if (status == CSL_OK) {
+        status = a->kernels->row_squared_norms(device, rows, 1, columns->count, NULL, &pass->norm);
+    }
+    free(rows);
+    return status;
+}
+
+csl_status csl_gather_median(csl_aggregation *a)
+{
+    uint32_t n = a->live_count;
+    uint32_t p = a->point_count;
+    uint32_t centre = csl_extra(a, CSL_POINT_MEDIAN);
+    uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
+    size_t step = csl_cache_step(a);
+    double *mix = a->mixed ? csl_live_mix(a, NULL, a->row_count) : NULL;
+    median_pass pass = {.select = {CSL_SELECT_MEDIAN, 0, 0, a->mixed ? a->row_count : 0, mix}};
+    void *memory = NULL;
+    pass.distances = calloc((size_t)n + 1, sizeof *pass.distances);
+    csl_status status = pass.distances && (mix || !a->mixed)
+                            ? csl_device_alloc(a->input->device, step * sizeof(float), &memory)
+                            : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the median");
+    pass.median = memory;
+    if (status == CSL_OK) {
+        status = csl_visit(a, step, NULL, median_block, &pass);
+    }
+    status = exact_to_double(a, &pass.norm, 1, status);
+    if (status == CSL_OK) {
+        status = exact_to_double(a, pass.distances, n, status);
+    }
+    for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
+        double value = csl_exact_value(&pass.distances[i]);
+        a->distance[(size_t)i * p + centre] = a->distance[(size_t)centre * p + i] = value;
+    }
+    if (status == CSL_OK) {
+        double norm = csl_exact_value(&pass.norm);
+        a->distance[(size_t)origin * p + centre] = a->distance[(size_t)centre * p + origin] = norm;
+    }
+    csl_device_free(a->input->device, memory);
+    free(pass.distances);
+    free(mix);
+    return status;
+}

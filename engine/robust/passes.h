@@ -1,0 +1,34 @@
+/* Private to engine/robust: walking over the local columns. */
+#ifndef CSL_PASSES_H
+#define CSL_PASSES_H
+
+#include "aggregation.h"
+
+/* One range of columns: live rows and, where asked for, one more row after them. */
+typedef struct csl_block {
+    size_t begin; /* within the local columns */
+    size_t count;
+    const float **rows;
+} csl_block;
+
+typedef csl_status (*csl_block_work)(csl_aggregation *a, const csl_block *columns, void *context);
+
+/* Calls work on all local columns in order, in blocks of at most `step` columns (0: as large as
+ * the input brings them). extra: a row of local columns that follows the live rows, or NULL. */
+csl_status
+csl_visit(csl_aggregation *a, size_t step, const float *extra, csl_block_work work, void *context);
+
+/* Columns of a block that stays in cache between two operations. */
+size_t csl_cache_step(const csl_aggregation *a);
+
+/* The virtual rows (all, or those chosen) as coefficients of the live rows: [count][live_count];
+ * the origin needs none. Owned by the caller; NULL where there is no memory. */
+double *csl_live_mix(const csl_aggregation *a, const uint32_t *chosen, uint32_t chosen_count);
+
+/* The last pass, one block at a time. */
+typedef struct csl_answer_pass csl_answer_pass;
+csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **pass_out);
+csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *context);
+void csl_answer_finish(csl_answer_pass *pass);
+
+#endif

@@ -1,0 +1,159 @@
+/* Virtual rows: what pre-aggregators make of the updates, kept as coefficients only. */
+#include "aggregation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+csl_status csl_rows_start(csl_aggregation *a)
+{
+    uint32_t n = a->live_count;
+    a->row_count = n;
+    a->mixed = false;
+    a->mix = csl_numbers(n, a->point_count);
+    a->scale = csl_numbers(n, 1);
+    a->score = csl_numbers(n, 1);
+    a->weight = csl_numbers(a->point_count, 1);
+    a->row_of = calloc(n, sizeof *a->row_of);
+    a->chosen = calloc(n, sizeof *a->chosen);
+    if (!a->mix || !a->scale || !a->score || !a->weight || !a->row_of || !a->chosen) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %u rows", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        a->mix[(size_t)i * a->point_count + i] = 1;
+        a->scale[i] = 1;
+        a->score[i] = NAN;
+        a->row_of[i] = i;
+    }
+    return CSL_OK;
+}
+
+/* Distances among the virtual rows and the origin as one more row. */
+static csl_status measure_mixed(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    double *mix = csl_numbers(m + 1, p);
+    double *all = csl_numbers(m + 1, m + 1);
+    csl_status status = mix && all ? CSL_OK : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        memcpy(mix, a->mix, (size_t)m * p * sizeof *mix);
+        mix[(size_t)m * p + csl_extra(a, CSL_POINT_ORIGIN)] = 1;
+        status = csl_mix_distances(mix, m + 1, a->distance, p, all);
+    }
+    for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
+        memcpy(a->row_distance + (size_t)r * m, all + (size_t)r * (m + 1), m * sizeof *all);
+        a->row_norm[r] = all[(size_t)r * (m + 1) + m];
+    }
+    free(mix);
+    free(all);
+    return status;
+}
+
+csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
+{
+    uint32_t m = a->row_count;
+    free(a->row_distance);
+    free(a->row_norm);
+    a->row_norm = csl_numbers(m, 1);
+    a->row_distance = csl_numbers(m, m);
+    if (!a->row_norm || !a->row_distance) {
+        return CSL_E_NO_MEMORY;
+    }
+    if (a->mixed && a->distance) {
+        return measure_mixed(a);
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        if (a->norm && (needs & CSL_NEEDS_NORMS)) {
+            /* Without distances a row can only have been scaled. */
+            double factor = a->mix[(size_t)i * a->point_count + i];
+            a->row_norm[i] = factor * factor * a->norm[i];
+        }
+        for (uint32_t j = 0; a->distance && j < m; j++) {
+            a->row_distance[(size_t)i * m + j] = a->distance[(size_t)i * a->point_count + j];
+        }
+    }
+    return CSL_OK;
+}
+
+csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m)
+{
+    uint32_t p = a->point_count;
+    double *mix = csl_numbers(m, p);
+    if (!mix) {
+        return CSL_E_NO_MEMORY;
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t k = 0; k < a->row_count; k++) {
+            double factor = matrix[(size_t)r * a->row_count + k];
+            for (uint32_t j = 0; factor != 0 && j < p; j++) {
+                mix[(size_t)r * p + j] += factor * a->mix[(size_t)k * p + j];
+            }
+        }
+    }
+    free(a->mix);
+    a->mix = mix;
+    a->row_count = m;
+    a->mixed = true;
+    return CSL_OK;
+}
+
+csl_status csl_rows_scale(csl_aggregation *a, const double *factor)
+{
+    uint32_t p = a->point_count;
+    for (uint32_t r = 0; r < a->row_count; r++) {
+        if (factor[r] == 1) {
+            continue;
+        }
+        a->mixed = true;
+        for (uint32_t j = 0; j < p; j++) {
+            a->mix[(size_t)r * p + j] *= factor[r];
+        }
+        a->mix[(size_t)r * p + csl_extra(a, CSL_POINT_ORIGIN)] += 1 - factor[r];
+    }
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        a->scale[i] *= factor[a->row_of[i]];
+    }
+    return CSL_OK;
+}
+
+csl_status csl_answer_rows(csl_aggregation *a, const double *weight)
+{
+    a->kind = CSL_ANSWER_LINEAR;
+    memset(a->weight, 0, a->point_count * sizeof *a->weight);
+    for (uint32_t r = 0; r < a->row_count; r++) {
+        for (uint32_t j = 0; weight[r] != 0 && j < a->point_count; j++) {
+            a->weight[j] += weight[r] * a->mix[(size_t)r * a->point_count + j];
+        }
+    }
+    return CSL_OK;
+}
+
+void csl_set_scores(csl_aggregation *a, const char *name, const double *score)
+{
+    snprintf(a->report->score_name, sizeof a->report->score_name, "%s", name);
+    memcpy(a->score, score, a->row_count * sizeof *score);
+}
+
+csl_status csl_answer_best(csl_aggregation *a, const double *score, uint32_t keep)
+{
+    uint32_t m = a->row_count;
+    uint32_t *order = calloc(m, sizeof *order);
+    double *weight = csl_numbers(m, 1);
+    csl_status status = order && weight ? csl_rank(score, m, order)
+                                        : csl_fail(CSL_E_NO_MEMORY, "aggregation: ranking");
+    if (status == CSL_OK) {
+        keep = keep < m ? keep : m;
+        for (uint32_t i = 0; i < keep; i++) {
+            weight[order[i]] = 1.0 / keep;
+        }
+        if (keep < m) {
+            a->report->margin = score[order[keep]] - score[order[keep - 1]];
+        }
+        status = csl_answer_rows(a, weight);
+    }
+    free(order);
+    free(weight);
+    return status;
+}

@@ -1,0 +1,256 @@
+/* Geometric median, centered clipping and CAF: iterations that cost no pass over the data, since
+ * every iterate is an affine combination of points whose distances are known. */
+#include "aggregation.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Squared distances among the virtual rows and one more point, [m + 1][m + 1]. */
+static csl_status rows_and_point(csl_aggregation *a, enum csl_extra_point extra, double *all_out)
+{
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    double *mix = csl_numbers(m + 1, p);
+    if (!mix) {
+        return CSL_E_NO_MEMORY;
+    }
+    memcpy(mix, a->mix, (size_t)m * p * sizeof *mix);
+    mix[(size_t)m * p + csl_extra(a, extra)] = 1;
+    csl_status status = csl_mix_distances(mix, m + 1, a->distance, p, all_out);
+    free(mix);
+    return status;
+}
+
+/* Smoothed Weiszfeld (Pillutla et al. 2019, algorithm 2) on coefficients. weight [m + 1]. */
+static void weiszfeld(csl_aggregation *a, const double *all, double *weight, double *distance)
+{
+    uint32_t m = a->row_count;
+    bool byzfl = a->spec->preset == CSL_PRESET_BYZFL;
+    double nu = csl_value(a, CSL_PARAMETER_NU, 1e-6);
+    double tolerance = csl_value(a, CSL_PARAMETER_TOLERANCE, 1e-12);
+    uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, byzfl ? 3 : 1000);
+    double before = INFINITY;
+    for (uint32_t step = 0; step < steps; step++) {
+        csl_distances_to(weight, all, m + 1, distance);
+        double objective = 0;
+        double sum = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            double alpha = a->spec->weights != CSL_WEIGHTS_EQUAL ? a->live_weights[i] : 1.0 / m;
+            distance[i] = sqrt(distance[i]);
+            objective += alpha * distance[i];
+            weight[i] = alpha / fmax(nu > 0 ? nu : 1e-300, distance[i]);
+            sum += weight[i];
+        }
+        for (uint32_t i = 0; i < m; i++) {
+            weight[i] /= sum;
+        }
+        weight[m] = 0;
+        a->report->iterations = step + 1;
+        if (tolerance > 0 && fabs(before - objective) <= tolerance * objective) {
+            break;
+        }
+        before = objective;
+    }
+}
+
+csl_status csl_rule_geometric_median(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    double *all = csl_numbers(m + 1, m + 1);
+    double *weight = csl_numbers(m + 1, 1);
+    double *distance = csl_numbers(m + 1, 1);
+    csl_status status = all && weight && distance ? CSL_OK : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        status = rows_and_point(a, CSL_POINT_ORIGIN, all);
+    }
+    if (status == CSL_OK) {
+        bool byzfl = a->spec->preset == CSL_PRESET_BYZFL; /* it starts at zero */
+        for (uint32_t i = 0; i < m; i++) {
+            double alpha = a->spec->weights != CSL_WEIGHTS_EQUAL ? a->live_weights[i] : 1.0 / m;
+            weight[i] = byzfl ? 0 : alpha;
+        }
+        weight[m] = byzfl ? 1 : 0;
+        weiszfeld(a, all, weight, distance);
+        status = csl_answer_rows(a, weight);
+    }
+    if (status == CSL_OK) {
+        csl_distances_to(weight, all, m + 1, distance);
+        csl_set_scores(a, "squared distance to the aggregate", distance);
+    }
+    free(all);
+    free(weight);
+    free(distance);
+    return status;
+}
+
+/* Karimireddy et al. 2021, equation 4. weight [m + 1], the last one of the centre. */
+static csl_status clip_towards(csl_aggregation *a, const double *all, double *weight, double *near)
+{
+    uint32_t m = a->row_count;
+    double given = csl_value(a, CSL_PARAMETER_TAU, 10);
+    uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, 1);
+    for (uint32_t step = 0; step < steps; step++) {
+        csl_distances_to(weight, all, m + 1, near);
+        for (uint32_t i = 0; i < m; i++) {
+            near[i] = sqrt(near[i]);
+        }
+        double tau = given;
+        if (tau == 0) {
+            CSL_TRY(csl_median(near, m, &tau));
+        }
+        double sum = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            near[i] = near[i] > tau ? tau / near[i] : 1; /* from here on: the factor */
+            sum += near[i];
+        }
+        for (uint32_t i = 0; i <= m; i++) {
+            weight[i] *= 1 - sum / m;
+        }
+        for (uint32_t i = 0; i < m; i++) {
+            weight[i] += near[i] / m;
+        }
+        a->report->iterations = step + 1;
+    }
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        a->scale[i] *= near[a->row_of[i]];
+    }
+    return CSL_OK;
+}
+
+csl_status csl_rule_centered_clipping(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    double *all = csl_numbers(m + 1, m + 1);
+    double *weight = csl_numbers(m + 1, 1);
+    double *near = csl_numbers(m + 1, 1);
+    csl_status status = all && weight && near ? CSL_OK : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        status = rows_and_point(a, CSL_POINT_CENTRE, all);
+    }
+    if (status == CSL_OK) {
+        for (uint32_t i = 0; i < m; i++) {
+            near[i] = all[(size_t)m * (m + 1) + i];
+        }
+        csl_set_scores(a, "squared distance to the centre", near);
+        weight[m] = 1;
+        status = clip_towards(a, all, weight, near);
+    }
+    if (status == CSL_OK) {
+        status = csl_answer_rows(a, weight);
+        a->weight[csl_extra(a, CSL_POINT_CENTRE)] += weight[m];
+    }
+    free(all);
+    free(weight);
+    free(near);
+    return status;
+}
+
+typedef struct caf_work {
+    double *c;
+    double *weight;
+    double *best;
+    double *products;
+    double *matrix;
+    double *vectors;
+    double *eigen;
+    double *tau;
+    double least;
+} caf_work;
+
+/* One step of CAF: top eigenpair of the weighted covariance through the n x n matrix
+ * sqrt(w_i w_j) <x_i - mu, x_j - mu>; tau_i = <x_i - mu, v>^2. Returns the largest tau. */
+static csl_status caf_step(const csl_aggregation *a, caf_work *w, double sum, double *largest_out)
+{
+    uint32_t m = a->row_count;
+    for (uint32_t i = 0; i < m; i++) {
+        w->weight[i] = w->c[i] / sum;
+    }
+    csl_centred_products(w->weight, a->row_distance, m, w->products);
+    for (uint32_t i = 0; i < m; i++) {
+        for (uint32_t j = 0; j < m; j++) {
+            double factor = sqrt(w->weight[i]) * sqrt(w->weight[j]);
+            w->matrix[(size_t)i * m + j] = factor * w->products[(size_t)i * m + j];
+        }
+    }
+    CSL_TRY(csl_jacobi(w->matrix, m, w->eigen, w->vectors));
+    double lambda = w->eigen[0];
+    if (lambda < w->least) {
+        w->least = lambda;
+        memcpy(w->best, w->weight, m * sizeof *w->best);
+    }
+    double largest = 0;
+    for (uint32_t j = 0; j < m; j++) {
+        double projection = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            double u = w->vectors[(size_t)i * m];
+            projection += sqrt(w->weight[i]) * w->products[(size_t)j * m + i] * u;
+        }
+        w->tau[j] = lambda > 0 ? projection * projection / lambda : 0;
+        if (w->c[j] > 0) {
+            largest = fmax(largest, w->tau[j]);
+        }
+    }
+    *largest_out = largest;
+    return CSL_OK;
+}
+
+static csl_status caf_iterate(csl_aggregation *a, caf_work *w)
+{
+    uint32_t m = a->row_count;
+    w->least = INFINITY;
+    double sum = m;
+    /* Every step takes one row's weight to zero, so m steps are enough. */
+    for (uint32_t step = 0; step < m && sum > (double)m - 2.0 * a->f; step++) {
+        double largest = 0;
+        CSL_TRY(caf_step(a, w, sum, &largest));
+        a->report->iterations = step + 1;
+        if (largest == 0) {
+            break;
+        }
+        sum = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            double factor = 1 - w->tau[i] / largest;
+            w->c[i] *= factor > 0 ? factor : 0;
+            sum += w->c[i];
+        }
+    }
+    if (w->least == INFINITY) { /* f = 0: no step was taken */
+        for (uint32_t i = 0; i < m; i++) {
+            w->best[i] = 1.0 / m;
+        }
+    }
+    return CSL_OK;
+}
+
+/* Covariance-bound agnostic filter: Allouah et al. 2025, algorithm 2. */
+csl_status csl_rule_caf(csl_aggregation *a)
+{
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    uint32_t m = a->row_count;
+    caf_work w = {csl_numbers(m, 1), csl_numbers(m, 1), csl_numbers(m, 1),
+                  csl_numbers(m, m), csl_numbers(m, m), csl_numbers(m, m),
+                  csl_numbers(m, 1), csl_numbers(m, 1), INFINITY};
+    bool complete =
+        w.c && w.weight && w.best && w.products && w.matrix && w.vectors && w.eigen && w.tau;
+    csl_status status = complete ? CSL_OK : CSL_E_NO_MEMORY;
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        w.c[i] = 1;
+    }
+    if (status == CSL_OK) {
+        status = caf_iterate(a, &w);
+    }
+    if (status == CSL_OK) {
+        csl_set_scores(a, "weight left by the filter", w.best);
+        status = csl_answer_rows(a, w.best);
+    }
+    free(w.c);
+    free(w.weight);
+    free(w.best);
+    free(w.products);
+    free(w.matrix);
+    free(w.vectors);
+    free(w.eigen);
+    free(w.tau);
+    return status;
+}

@@ -1,0 +1,182 @@
+/* Krum, Multi-Krum, Bulyan, MoNNA, CGE and AKSEL: rows ranked by distances. */
+#include "aggregation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Sum of the squared distances from i to the `neighbours` closest others among those not taken. */
+static csl_status krum_score(const double *distance,
+                             uint32_t m,
+                             uint32_t i,
+                             const bool *taken,
+                             uint32_t neighbours,
+                             double *others,
+                             uint32_t *order,
+                             double *score_out)
+{
+    uint32_t count = 0;
+    for (uint32_t j = 0; j < m; j++) {
+        if (j != i && !(taken && taken[j])) {
+            others[count++] = distance[(size_t)i * m + j];
+        }
+    }
+    CSL_TRY(csl_rank(others, count, order));
+    double sum = 0;
+    for (uint32_t k = 0; k < neighbours && k < count; k++) {
+        sum += others[order[k]];
+    }
+    *score_out = sum;
+    return CSL_OK;
+}
+
+static csl_status krum_scores(
+    const double *distance, uint32_t m, const bool *taken, uint32_t neighbours, double *score)
+{
+    double *others = csl_numbers(m, 1);
+    uint32_t *order = calloc(m, sizeof *order);
+    csl_status status = others && order ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "krum: %u rows", m);
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        if (taken && taken[i]) {
+            score[i] = NAN;
+            continue;
+        }
+        status = krum_score(distance, m, i, taken, neighbours, others, order, &score[i]);
+    }
+    free(others);
+    free(order);
+    return status;
+}
+
+/* n - f - 2 in the paper; ByzFL sums n - f - 1. Never less than one where there are two rows. */
+static uint32_t neighbour_count(const csl_aggregation *a, uint32_t m)
+{
+    uint32_t less = a->f + (a->spec->preset == CSL_PRESET_BYZFL ? 1 : 2);
+    return csl_whole_value(a, CSL_PARAMETER_NEIGHBOURS, m > less ? m - less : 1);
+}
+
+static csl_status krum(csl_aggregation *a, uint32_t keep)
+{
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    uint32_t m = a->row_count;
+    double *score = csl_numbers(m, 1);
+    if (!score) {
+        return CSL_E_NO_MEMORY;
+    }
+    csl_status status = krum_scores(a->row_distance, m, NULL, neighbour_count(a, m), score);
+    if (status == CSL_OK) {
+        csl_set_scores(a, "sum of squared distances to neighbours", score);
+        status = csl_answer_best(a, score, keep);
+    }
+    free(score);
+    return status;
+}
+
+csl_status csl_rule_krum(csl_aggregation *a)
+{
+    return krum(a, 1);
+}
+
+csl_status csl_rule_multi_krum(csl_aggregation *a)
+{
+    uint32_t less = a->f + (a->spec->preset == CSL_PRESET_BYZFL ? 0 : 2);
+    uint32_t keep = a->row_count > less ? a->row_count - less : 1;
+    return krum(a, csl_whole_value(a, CSL_PARAMETER_SELECT, keep));
+}
+
+/* El Mhamdi et al. 2018, section 4: n - 2f picks by Krum, each removed before the next, then per
+ * coordinate the mean of the n - 4f values closest to the median of the picks. */
+csl_status csl_rule_bulyan(csl_aggregation *a)
+{
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    uint32_t m = a->row_count;
+    uint32_t picks = m - 2 * a->f;
+    double *score = csl_numbers(m, 1);
+    double *first = csl_numbers(m, 1);
+    bool *taken = calloc(m, sizeof *taken);
+    csl_status status = score && first && taken ? CSL_OK : CSL_E_NO_MEMORY;
+    for (uint32_t k = 0; status == CSL_OK && k < picks; k++) {
+        uint32_t left = m - k;
+        uint32_t neighbours = left > a->f + 2 ? left - a->f - 2 : 1;
+        status = krum_scores(a->row_distance, m, taken, neighbours, score);
+        uint32_t best = m;
+        for (uint32_t i = 0; i < m; i++) {
+            first[i] = k == 0 ? score[i] : first[i];
+            if (!taken[i] && (best == m || score[i] < score[best])) {
+                best = i;
+            }
+        }
+        taken[best] = true;
+    }
+    if (status == CSL_OK) {
+        csl_set_scores(a, "first Krum score", first);
+        a->kind = CSL_ANSWER_SELECT;
+        a->chosen_count = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            if (taken[i]) {
+                a->chosen[a->chosen_count++] = i;
+            }
+        }
+        a->select.kind = CSL_SELECT_MEAMED;
+        a->select.keep = picks - 2 * a->f;
+    }
+    free(score);
+    free(first);
+    free(taken);
+    return status;
+}
+
+static csl_status nearest(csl_aggregation *a, const char *name, const double *score, uint32_t keep)
+{
+    csl_set_scores(a, name, score);
+    return csl_answer_best(a, score, keep);
+}
+
+/* Farhadkhani et al. 2023: the trusted row and the n - f - 1 others closest to it. */
+csl_status csl_rule_monna(csl_aggregation *a)
+{
+    uint32_t pivot = csl_whole_value(a, CSL_PARAMETER_PIVOT, 0);
+    uint32_t place = a->live_count;
+    for (uint32_t i = 0; i < a->live_count; i++) {
+        if (a->live[i] == pivot) {
+            place = a->row_of[i];
+        }
+    }
+    if (place == a->live_count) {
+        return csl_fail(CSL_E_NO_QUORUM, "monna: the trusted row %u was refused", pivot);
+    }
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    const double *score = a->row_distance + (size_t)place * a->row_count;
+    return nearest(a, "squared distance to the trusted row", score, a->row_count - a->f);
+}
+
+csl_status csl_rule_cge(csl_aggregation *a)
+{
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_NORMS));
+    return nearest(a, "squared norm", a->row_norm, a->row_count - a->f);
+}
+
+csl_status csl_rule_aksel(csl_aggregation *a)
+{
+    CSL_TRY(csl_gather_median(a));
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    double *mix = csl_numbers(m + 1, p);
+    double *all = csl_numbers(m + 1, m + 1);
+    csl_status status = mix && all ? CSL_OK : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        for (size_t k = 0; k < (size_t)m * p; k++) {
+            mix[k] = a->mix[k];
+        }
+        mix[(size_t)m * p + csl_extra(a, CSL_POINT_MEDIAN)] = 1;
+        status = csl_mix_distances(mix, m + 1, a->distance, p, all);
+    }
+    if (status == CSL_OK) {
+        const double *score = all + (size_t)m * (m + 1);
+        uint32_t keep = csl_whole_value(a, CSL_PARAMETER_SELECT, (m + 1) / 2);
+        status = nearest(a, "squared distance to the coordinate median", score, keep);
+    }
+    free(mix);
+    free(all);
+    return status;
+}

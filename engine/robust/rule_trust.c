@@ -1,0 +1,253 @@
+/* FLTrust, FoolsGold and FLAME: rules that look at angles. */
+#include "aggregation.h"
+
+#include <consilium/random.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double cosine(double inner, double left, double right)
+{
+    double norms = sqrt(left) * sqrt(right);
+    return norms > 0 ? inner / norms : 0;
+}
+
+/* Cao et al. 2021, algorithm 2. Nobody trusted: the zero vector, and `empty` in the report. */
+csl_status csl_rule_fltrust(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    uint32_t root = csl_extra(a, CSL_POINT_CENTRE);
+    double own = a->product[(size_t)root * p + root];
+    double *score = csl_numbers(m, 1);
+    double *weight = csl_numbers(m, 1);
+    csl_status status = score && weight ? CSL_OK : CSL_E_NO_MEMORY;
+    double sum = 0;
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        double norm = a->product[(size_t)i * p + i];
+        score[i] = cosine(a->product[(size_t)i * p + root], norm, own);
+        sum += score[i] > 0 ? score[i] : 0;
+    }
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        double norm = a->product[(size_t)i * p + i];
+        weight[i] = score[i] > 0 ? score[i] / sum * (sqrt(own) / sqrt(norm)) : 0;
+    }
+    if (status == CSL_OK) {
+        a->report->empty = sum == 0;
+        csl_set_scores(a, "cosine with the trusted update", score);
+        status = csl_answer_rows(a, weight);
+    }
+    free(score);
+    free(weight);
+    return status;
+}
+
+/* Row maxima of the similarities; the diagonal counts as 0, as in the authors' program. */
+static void row_maxima(const double *similarity, uint32_t m, double *out)
+{
+    for (uint32_t i = 0; i < m; i++) {
+        out[i] = similarity[(size_t)i * m];
+        for (uint32_t j = 1; j < m; j++) {
+            out[i] = fmax(out[i], similarity[(size_t)i * m + j]);
+        }
+    }
+}
+
+static const double FOOLSGOLD_EPSILON = 1e-5;
+
+/* Fung et al. 2020, algorithm 1 with the constants of the authors' program. */
+static bool foolsgold_weights(double *similarity, uint32_t m, double *most, double *weight)
+{
+    row_maxima(similarity, m, most);
+    for (uint32_t i = 0; i < m; i++) {
+        for (uint32_t j = 0; j < m; j++) {
+            double own = most[i] + FOOLSGOLD_EPSILON;
+            double other = most[j] + FOOLSGOLD_EPSILON;
+            if (i != j && own < other) {
+                similarity[(size_t)i * m + j] *= own / other; /* pardoning */
+            }
+        }
+    }
+    row_maxima(similarity, m, most);
+    double largest = 0;
+    for (uint32_t i = 0; i < m; i++) {
+        weight[i] = fmin(1, fmax(0, 1 - most[i]));
+        largest = fmax(largest, weight[i]);
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        double w = largest > 0 ? weight[i] / largest : 0;
+        w = w == 1 ? 0.99 : w;
+        weight[i] = fmin(1, fmax(0, csl_exact_log(w / (1 - w) + FOOLSGOLD_EPSILON) + 0.5));
+    }
+    return largest > 0;
+}
+
+csl_status csl_rule_foolsgold(csl_aggregation *a)
+{
+    CSL_TRY(csl_gather_history(a));
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    double *similarity = csl_numbers(m, m);
+    double *most = csl_numbers(m, 1);
+    double *weight = csl_numbers(m, 1);
+    csl_status status = similarity && most && weight ? CSL_OK : CSL_E_NO_MEMORY;
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        for (uint32_t j = 0; j < m; j++) {
+            double left = a->product[(size_t)i * p + i];
+            double right = a->product[(size_t)j * p + j];
+            similarity[(size_t)i * m + j] =
+                i == j ? 0 : cosine(a->product[(size_t)i * p + j], left, right);
+        }
+    }
+    if (status == CSL_OK) {
+        a->report->empty = !foolsgold_weights(similarity, m, most, weight);
+        csl_set_scores(a, "largest similarity after pardoning", most);
+        status = csl_answer_rows(a, weight);
+    }
+    free(similarity);
+    free(most);
+    free(weight);
+    return status;
+}
+
+/* Inner products of the virtual rows, which may have been mixed: A G A^T. */
+static csl_status mixed_products(const csl_aggregation *a, double *out)
+{
+    uint32_t m = a->row_count;
+    uint32_t n = a->live_count;
+    uint32_t p = a->point_count;
+    double *half = csl_numbers(m, n);
+    if (!half) {
+        return CSL_E_NO_MEMORY;
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t k = 0; k < n; k++) {
+            double factor = a->mix[(size_t)r * p + k];
+            for (uint32_t j = 0; factor != 0 && j < n; j++) {
+                half[(size_t)r * n + j] += factor * a->product[(size_t)k * p + j];
+            }
+        }
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t s = 0; s < m; s++) {
+            double sum = 0;
+            for (uint32_t k = 0; k < n; k++) {
+                double factor = a->mix[(size_t)s * p + k];
+                sum += factor != 0 ? half[(size_t)r * n + k] * factor : 0;
+            }
+            out[(size_t)r * m + s] = sum;
+        }
+    }
+    free(half);
+    return CSL_OK;
+}
+
+/* The first component of single linkage that holds more than half of the rows, which is what
+ * HDBSCAN (min_cluster_size n/2+1, min_samples 1, one cluster allowed) labels. */
+static csl_status dense_half(const double *distance, uint32_t m, bool *member)
+{
+    uint32_t pairs = m * (m - 1) / 2;
+    double *value = csl_numbers(pairs + 1, 1);
+    uint32_t *order = calloc((size_t)pairs + 1, sizeof *order);
+    uint32_t *ends = calloc((size_t)pairs * 2 + 2, sizeof *ends);
+    uint32_t *component = calloc(m, sizeof *component);
+    csl_status status = value && order && ends && component ? CSL_OK : CSL_E_NO_MEMORY;
+    uint32_t count = 0;
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        component[i] = i;
+        for (uint32_t j = i + 1; j < m; j++) {
+            value[count] = distance[(size_t)i * m + j];
+            ends[2 * count] = i;
+            ends[2 * count + 1] = j;
+            count++;
+        }
+    }
+    if (status == CSL_OK) {
+        status = csl_rank(value, count, order);
+    }
+    uint32_t size = 1;
+    uint32_t winner = 0;
+    for (uint32_t k = 0; status == CSL_OK && k < count && size <= m / 2; k++) {
+        uint32_t into = component[ends[2 * order[k]]];
+        uint32_t from = component[ends[2 * order[k] + 1]];
+        if (into == from) {
+            continue;
+        }
+        size = 0;
+        for (uint32_t i = 0; i < m; i++) {
+            component[i] = component[i] == from ? into : component[i];
+            size += component[i] == into;
+        }
+        winner = into;
+    }
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        member[i] = component[i] == winner;
+    }
+    free(value);
+    free(order);
+    free(ends);
+    free(component);
+    return status;
+}
+
+typedef struct flame_work {
+    double *products;
+    double *distance;
+    double *norm;
+    double *factor;
+    double *score;
+    bool *member;
+} flame_work;
+
+static csl_status flame(csl_aggregation *a, flame_work *w)
+{
+    uint32_t m = a->row_count;
+    CSL_TRY(mixed_products(a, w->products));
+    for (uint32_t i = 0; i < m; i++) {
+        w->norm[i] = sqrt(fmax(0, w->products[(size_t)i * m + i]));
+        for (uint32_t j = 0; j < m; j++) {
+            double left = w->products[(size_t)i * m + i];
+            double right = w->products[(size_t)j * m + j];
+            double angle = cosine(w->products[(size_t)i * m + j], left, right);
+            w->distance[(size_t)i * m + j] = i == j ? 0 : fmax(0, 1 - angle);
+        }
+    }
+    CSL_TRY(dense_half(w->distance, m, w->member));
+    double median = 0;
+    CSL_TRY(csl_median(w->norm, m, &median));
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m; i++) {
+        kept += w->member[i];
+        w->factor[i] = w->norm[i] > median ? median / w->norm[i] : 1;
+        w->score[i] = 2; /* least cosine distance to another member */
+        for (uint32_t j = 0; j < m; j++) {
+            if (j != i && w->member[j]) {
+                w->score[i] = fmin(w->score[i], w->distance[(size_t)i * m + j]);
+            }
+        }
+    }
+    csl_set_scores(a, "least cosine distance to a row kept", w->score);
+    CSL_TRY(csl_rows_scale(a, w->factor));
+    for (uint32_t i = 0; i < m; i++) {
+        w->score[i] = w->member[i] ? 1.0 / kept : 0;
+    }
+    a->noise = csl_value(a, CSL_PARAMETER_NOISE, 0.001) * median;
+    return csl_answer_rows(a, w->score);
+}
+
+/* Nguyen et al. 2022, algorithm 1. */
+csl_status csl_rule_flame(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    flame_work w = {csl_numbers(m, m), csl_numbers(m, m), csl_numbers(m, 1),
+                    csl_numbers(m, 1), csl_numbers(m, 1), calloc(m, sizeof(bool))};
+    bool complete = w.products && w.distance && w.norm && w.factor && w.score && w.member;
+    csl_status status = complete ? flame(a, &w) : CSL_E_NO_MEMORY;
+    free(w.products);
+    free(w.distance);
+    free(w.norm);
+    free(w.factor);
+    free(w.score);
+    free(w.member);
+    return status;
+}
