@@ -227,12 +227,14 @@ CSL_CLONES static void affine_gradient16(const float *x,
                                          size_t row_count,
                                          size_t stride,
                                          const float *mean,
+                                         const float *factor,
                                          const float *gain,
                                          const float *slope,
                                          const float *offset,
                                          float *dx)
 {
     const csl_lanes base = *(const csl_lanes *)mean;
+    const csl_lanes f = *(const csl_lanes *)factor;
     const csl_lanes a = *(const csl_lanes *)gain;
     const csl_lanes b = *(const csl_lanes *)slope;
     const csl_lanes c = *(const csl_lanes *)offset;
@@ -242,7 +244,7 @@ CSL_CLONES static void affine_gradient16(const float *x,
             mask_lanes(&g, (const csl_lanes *)(y + row * stride));
         }
         csl_lanes centred = *(const csl_lanes *)(x + row * stride) - base;
-        *(csl_lanes *)(dx + row * stride) = g * a + (centred * b + c);
+        *(csl_lanes *)(dx + row * stride) = f * (g * a + (centred * b + c));
     }
 }
 
@@ -253,6 +255,7 @@ static void affine_gradient_tail(const float *x,
                                  size_t stride,
                                  uint32_t width,
                                  const float *mean,
+                                 const float *factor,
                                  const float *gain,
                                  const float *slope,
                                  const float *offset,
@@ -262,7 +265,7 @@ static void affine_gradient_tail(const float *x,
         for (uint32_t i = 0; i < width; i++) {
             size_t at = row * stride + i;
             float g = y && !(y[at] > 0.0F) ? 0.0F : dy[at];
-            dx[at] = g * gain[i] + ((x[at] - mean[i]) * slope[i] + offset[i]);
+            dx[at] = factor[i] * (g * gain[i] + ((x[at] - mean[i]) * slope[i] + offset[i]));
         }
     }
 }
@@ -273,6 +276,7 @@ void csl_column_affine_gradient(const float *x,
                                 size_t row_count,
                                 uint32_t channels,
                                 const float *mean,
+                                const float *factor,
                                 const float *gain,
                                 const float *slope,
                                 const float *offset,
@@ -284,12 +288,12 @@ void csl_column_affine_gradient(const float *x,
         uint32_t c = 0;
         for (; c + CSL_LANES <= channels; c += CSL_LANES) {
             affine_gradient16(x + at + c, y ? y + at + c : NULL, dy + at + c, rows, channels,
-                              mean + c, gain + c, slope + c, offset + c, dx + at + c);
+                              mean + c, factor + c, gain + c, slope + c, offset + c, dx + at + c);
         }
         if (c < channels) {
             affine_gradient_tail(x + at + c, y ? y + at + c : NULL, dy + at + c, rows, channels,
-                                 channels - c, mean + c, gain + c, slope + c, offset + c,
-                                 dx + at + c);
+                                 channels - c, mean + c, factor + c, gain + c, slope + c,
+                                 offset + c, dx + at + c);
         }
     }
 }

@@ -79,14 +79,16 @@ void csl_column_affine(const float *x,
                        const float *shift,
                        bool relu,
                        float *out);
-/* dx = dy * gain[c] + (x - mean[c]) * slope[c] + offset[c], with dy masked by y > 0 unless y is
- * NULL. */
+/* dx = factor[c] * (dy * gain[c] + ((x - mean[c]) * slope[c] + offset[c])), with dy masked by y > 0
+ * unless y is NULL. The factor, 1 / deviation, stands outside: it may be large where the terms
+ * inside cancel. */
 void csl_column_affine_gradient(const float *x,
                                 const float *y,
                                 const float *dy,
                                 size_t row_count,
                                 uint32_t channels,
                                 const float *mean,
+                                const float *factor,
                                 const float *gain,
                                 const float *slope,
                                 const float *offset,

@@ -147,7 +147,7 @@ csl_status csl_host_batch_norm_infer(csl_device *device,
 }
 
 /* Sums of dy and of dy (x - mean) over all rows of a batch, at the scratch's start; after them
- * there is room for three float columns. */
+ * there is room for two float columns. */
 static csl_status batch_gradients(const csl_device *device,
                                   const float *x,
                                   const float *y,
@@ -158,7 +158,7 @@ static csl_status batch_gradients(const csl_device *device,
                                   double **sums_out)
 {
     int thread_count = csl_nn_threads(device, row_count * channels);
-    size_t stride = columns_size(channels, 2, 3);
+    size_t stride = columns_size(channels, 2, 2);
     void *memory = NULL;
     CSL_TRY(csl_nn_scratch(stride * (size_t)thread_count, &memory));
     char *scratch = memory;
@@ -198,19 +198,17 @@ csl_status csl_host_batch_norm_backward(csl_device *device,
     const float *gate = relu ? y : NULL;
     double *sums = NULL;
     CSL_TRY(batch_gradients(device, x, gate, dy, row_count, channels, saved_mean, &sums));
-    float *gain = (float *)(sums + (size_t)2 * channels);
-    float *slope = gain + channels;
+    float *slope = (float *)(sums + (size_t)2 * channels);
     float *offset = slope + channels;
     for (uint32_t c = 0; c < channels; c++) {
         double inverse = (double)saved_inverse_deviation[c];
-        double factor = inverse * (double)scale[c];
+        double share = frozen ? 0.0 : (double)scale[c] / (double)row_count;
         double dsum = sums[c];
         double product = sums[channels + c] * inverse;
         dshift[c] = (float)dsum;
         dscale[c] = (float)product;
-        gain[c] = (float)factor;
-        slope[c] = frozen ? 0.0F : (float)(-factor * inverse * product / (double)row_count);
-        offset[c] = frozen ? 0.0F : (float)(-factor * dsum / (double)row_count);
+        slope[c] = (float)(-inverse * product * share);
+        offset[c] = (float)(-dsum * share);
     }
 #pragma omp parallel num_threads(csl_nn_threads(device, row_count *channels))
     {
@@ -218,7 +216,8 @@ csl_status csl_host_batch_norm_backward(csl_device *device,
         csl_nn_part(row_count, 1, omp_get_thread_num(), omp_get_num_threads(), &first, &end);
         size_t at = first * channels;
         csl_column_affine_gradient(x + at, gate ? gate + at : NULL, dy + at, end - first, channels,
-                                   saved_mean, gain, slope, offset, dx + at);
+                                   saved_mean, saved_inverse_deviation, scale, slope, offset,
+                                   dx + at);
     }
     return CSL_OK;
 }
@@ -313,7 +312,7 @@ csl_status csl_host_group_norm_forward(csl_device *device,
 typedef struct group_columns {
     double *dscale, *dshift; /* over the thread's images */
     double *sum, *product;   /* of one image */
-    float *mean, *gain, *slope, *offset;
+    float *mean, *factor, *slope, *offset;
 } group_columns;
 
 static group_columns group_columns_at(char *memory, uint32_t channels)
@@ -325,7 +324,7 @@ static group_columns group_columns_at(char *memory, uint32_t channels)
                            .sum = base + (size_t)2 * channels,
                            .product = base + (size_t)3 * channels,
                            .mean = tail,
-                           .gain = tail + channels,
+                           .factor = tail + channels,
                            .slope = tail + (size_t)2 * channels,
                            .offset = tail + (size_t)3 * channels};
 }
@@ -348,9 +347,9 @@ static void group_coefficients(const csl_norm_spec *spec,
             columns->dscale[c] += columns->product[c] * inverse;
         }
         for (uint32_t c = g * width; c < (g + 1) * width; c++) {
-            columns->gain[c] = (float)(inverse * (double)scale[c]);
-            columns->slope[c] = (float)(-inverse * inverse * product / count);
-            columns->offset[c] = (float)(-inverse * sum / count);
+            columns->factor[c] = saved_inverse_deviation[g];
+            columns->slope[c] = (float)(-inverse * product / count);
+            columns->offset[c] = (float)(-sum / count);
         }
     }
 }
@@ -395,7 +394,7 @@ csl_status csl_host_group_norm_backward(csl_device *device,
                              columns.product);
         group_coefficients(spec, scale, saved_inverse_deviation + group_at, &columns);
         csl_column_affine_gradient(x + at, gate, dy + at, row_count, channels, columns.mean,
-                                   columns.gain, columns.slope, columns.offset, dx + at);
+                                   columns.factor, scale, columns.slope, columns.offset, dx + at);
     }
     add_threads(scratch, stride, thread_count, (size_t)2 * channels);
     group_columns total = group_columns_at(scratch, channels);
