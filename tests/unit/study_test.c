@@ -1,0 +1,247 @@
+#include "test_support.h"
+
+#include <consilium/study.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static csl_status parse(const char *text, const csl_study_sources *sources, csl_study **study_out)
+{
+    return csl_study_parse("s.yaml", text, strlen(text), sources, study_out);
+}
+
+static void an_empty_file_gives_every_default(void)
+{
+    csl_study *study = NULL;
+    CHECK_OK(parse("data: {path: x.h5}\n", NULL, &study));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(study);
+    CU_ASSERT_STRING_EQUAL(study->name, "study");
+    CU_ASSERT_STRING_EQUAL(study->device, "auto");
+    CHECK_U64(study->rounds, 20);
+    CHECK_U64(study->training.round_count, 20);
+    CHECK_U64(study->institutions.per_round, 8);
+    CHECK_NEAR(study->training.rate, 0.05f, 0.0);
+    CHECK_NEAR(study->federation.server_rate, 1.0, 0.0);
+    CHECK_NEAR(study->training.proximal_mu, 0.0, 0.0);
+    CHECK_U64(study->federation.algorithm, CSL_FEDAVG);
+    csl_study_destroy(study);
+    csl_study_destroy(NULL);
+}
+
+static void later_sources_win(void)
+{
+    static const char *const environment[] = {"PATH=/bin", "CONSILIUM_TRAINING_LR=0.2",
+                                              "CONSILIUM_TRAINING_CLIP_NORM=3", NULL};
+    static const char *const overrides[] = {"training.lr=0.3", "data.path=/a: b, [c]",
+                                            "model.layers=[{kind: linear, channels: 2}]"};
+    csl_study_sources sources = {overrides, 3, environment};
+    csl_study *study = NULL;
+    CHECK_OK(parse("training: {lr: 0.1, clip_norm: 1, batch: 7}\nseed: 18446744073709551615\n",
+                   &sources, &study));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(study);
+    CHECK_NEAR(study->training.rate, 0.3f, 0.0);
+    CHECK_NEAR(study->training.clip_norm, 3.0, 0.0);
+    CHECK_U64(study->training.batch, 7);
+    CHECK_U64(study->seed, UINT64_MAX);
+    CU_ASSERT_STRING_EQUAL(study->data.path, "/a: b, [c]");
+    CHECK_U64(study->model.layer_count, 1);
+    csl_study_destroy(study);
+}
+
+typedef struct bad_case {
+    const char *text;
+    csl_status status;
+    const char *message; /* part of it */
+} bad_case;
+
+static void every_bad_file_names_the_place_and_what_was_expected(void)
+{
+    static const bad_case cases[] = {
+        {"training:\n  learing_rate: 1\n", CSL_E_FORMAT, "s.yaml:2:3: unknown key 'training."},
+        {"training: {momentun: 1}\n", CSL_E_FORMAT, "nearest is training.momentum"},
+        {"trainig: {lr: 1}\n", CSL_E_FORMAT, "nearest is training"},
+        {"aggregation: {rule: krum}\n", CSL_E_FORMAT, "unknown key 'aggregation'"},
+        {"data: {split: {schem: iid}}\n", CSL_E_FORMAT, "nearest is data.split.scheme"},
+        {"training.lr: 1\n", CSL_E_FORMAT, "unknown key"},
+        {"training: 5\n", CSL_E_FORMAT, "training: expected a section of keys, found '5'"},
+        {"rounds: many\n", CSL_E_FORMAT, "s.yaml:1:9: rounds: expected a whole number"},
+        {"rounds: 0\n", CSL_E_RANGE, "in [1, 1000000], found '0'"},
+        {"rounds: -1\n", CSL_E_FORMAT, "rounds"},
+        {"rounds: 1.5\n", CSL_E_FORMAT, "rounds"},
+        {"rounds: 99999999999999999999999\n", CSL_E_RANGE, "rounds"},
+        {"rounds: [1]\n", CSL_E_FORMAT, "found a list of 1"},
+        {"rounds:\n", CSL_E_FORMAT, "found nothing"},
+        {"training: {lr: 0}\n", CSL_E_RANGE, "a number in (0, 100]"},
+        {"training: {lr: inf}\n", CSL_E_FORMAT, "training.lr"},
+        {"training: {lr: nan}\n", CSL_E_FORMAT, "training.lr"},
+        {"training: {lr: 0x1}\n", CSL_E_FORMAT, "training.lr"},
+        {"training: {lr: 1e400}\n", CSL_E_RANGE, "training.lr"},
+        {"training: {lr: '0.1'}\n", CSL_E_FORMAT, "found text '0.1'"},
+        {"training: {momentum: 1}\n", CSL_E_RANGE, "[0, 1)"},
+        {"training: {nesterov: yes}\n", CSL_E_FORMAT, "expected true or false"},
+        {"training: {optimizer: sdg}\n", CSL_E_RANGE,
+         "one of sgd, adamw, found 'sdg'; nearest is sgd"},
+        {"seed: 1\nseed: 2\n", CSL_E_FORMAT, "s.yaml:2:1: repeated key 'seed', first on line 1"},
+        {"seed: &a 1\nrounds: *a\n", CSL_E_FORMAT, "not allowed"},
+        {"seed: !!int 1\n", CSL_E_FORMAT, "not allowed"},
+        {"seed: 1\n---\nseed: 2\n", CSL_E_FORMAT, "second document"},
+        {"- 1\n", CSL_E_FORMAT, "expected keys"},
+        {"{[1]: 2}\n", CSL_E_FORMAT, "key must be plain text"},
+        {"seed: [[[[[[[[[[1]]]]]]]]]]\n", CSL_E_FORMAT, "too deeply"},
+        {"study: \"a\\0b\"\n", CSL_E_FORMAT, "control character"},
+        {"study: \xff\n", CSL_E_FORMAT, "byte 7 is not UTF-8"},
+        {"seed: {\n", CSL_E_FORMAT, "not valid YAML"},
+        {"data: {path: ''}\n", CSL_E_RANGE, "data.path: is not set"},
+        {"data: {path: x}\ninstitutions: {count: 3, per_round: 4}\n", CSL_E_RANGE,
+         "s.yaml:2:37: institutions.per_round: 4 of 3"},
+        {"data: {path: x, split: {test_fraction: 0.6, validation_fraction: 0.5}}\n", CSL_E_RANGE,
+         "nothing to train on"},
+        {"data: {path: x}\nfederation: {algorithm: scaffold}\ntraining: {optimizer: adamw}\n",
+         CSL_E_RANGE, "not of adamw"},
+        {"data: {path: x}\nrounds: 5\ntraining: {warmup_rounds: 6}\n", CSL_E_RANGE, "6 of 5"},
+        {"model: {layers: [{channels: 3}]}\n", CSL_E_FORMAT, "a layer without a kind"},
+        {"model: {layers: [{kind: konv}]}\n", CSL_E_RANGE, "nearest is conv"},
+        {"model: {layers: [{kind: conv, sizes: 3}]}\n", CSL_E_FORMAT, "nearest is size"},
+        {"model: {layers: [{kind: conv, size: [1, 2, 3, 4]}]}\n", CSL_E_RANGE, "size"},
+        {"model: {layers: 3}\n", CSL_E_FORMAT, "expected a list of at most"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        csl_study *study = NULL;
+        CHECK_STATUS(parse(cases[i].text, NULL, &study), cases[i].status);
+        CHECK_CONTAINS(csl_error_message(), cases[i].message);
+        CU_ASSERT_PTR_NULL(study);
+    }
+}
+
+static void bad_overrides_and_variables_name_the_nearest(void)
+{
+    static const char *const bad[][2] = {{"training.momentun=1", "nearest is training.momentum"},
+                                         {"training.lr", "expected key=value"},
+                                         {"training.lr=fast", "--set training.lr: training.lr"},
+                                         {"rounds=\x01", "control character"},
+                                         {"model.layers=", "--set model.layers"}};
+    csl_study *study = NULL;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        csl_study_sources sources = {&bad[i][0], 1, NULL};
+        CU_ASSERT(parse("data: {path: x}\n", &sources, &study) != CSL_OK);
+        CHECK_CONTAINS(csl_error_message(), bad[i][1]);
+    }
+    static const char *const environment[] = {"CONSILIUM_TRAINING_LRR=1", NULL};
+    csl_study_sources sources = {NULL, 0, environment};
+    CHECK_STATUS(parse("data: {path: x}\n", &sources, &study), CSL_E_FORMAT);
+    CHECK_CONTAINS(csl_error_message(), "nearest is CONSILIUM_TRAINING_LR");
+    CU_ASSERT_PTR_NULL(study);
+}
+
+static void missing_and_huge_files_are_refused(void)
+{
+    char path[512];
+    csl_study *study = NULL;
+    snprintf(path, sizeof path, "%s/absent.yaml", csl_test_directory());
+    CHECK_STATUS(csl_study_load(path, NULL, &study), CSL_E_NOT_FOUND);
+    CHECK_CONTAINS(csl_error_message(), "absent.yaml");
+    snprintf(path, sizeof path, "%s/huge.yaml", csl_test_directory());
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    for (int i = 0; i < 200000; i++) {
+        fputs("# filling\n", file);
+    }
+    fclose(file);
+    CHECK_STATUS(csl_study_load(path, NULL, &study), CSL_E_FORMAT);
+    CHECK_CONTAINS(csl_error_message(), "at most 1048576");
+    CHECK_STATUS(csl_study_load(csl_test_directory(), NULL, &study), CSL_E_IO);
+    CU_ASSERT_PTR_NULL(study);
+}
+
+static const char full_text_[] =
+    "study: \"a \\\"b\\\" \\\\ c: #d\"\nseed: 7\nrounds: 3\ndata: {path: 'x y.h5', split: {scheme: "
+    "dirichlet-balanced, alpha: 0.1}}\n"
+    "model:\n  name: own\n  layers:\n"
+    "    - {name: c1, kind: conv, channels: 8, size: [3, 5], padding: 1, bias: false}\n"
+    "    - {kind: group-norm, groups: 4}\n    - {kind: dropout, rate: 0.3}\n"
+    "    - {kind: add, from: c1}\n    - {kind: linear, channels: 2}\n"
+    "training: {lr: 0.033333, optimizer: adamw, schedule: cosine, augmentation: {shift: 2}}\n"
+    "federation: {algorithm: fedyogi, tau: 0.0123}\noutput: {updates: all}\n";
+
+static void a_written_study_reads_back_the_same(void)
+{
+    csl_study *study = NULL;
+    csl_study *again = NULL;
+    csl_text text = {0};
+    csl_text second = {0};
+    CHECK_OK(parse(full_text_, NULL, &study));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(study);
+    CHECK_OK(csl_study_write(study, &text));
+    CHECK_OK(parse(csl_text_string(&text), NULL, &again));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(again);
+    CHECK_OK(csl_study_write(again, &second));
+    CU_ASSERT_STRING_EQUAL(csl_text_string(&text), csl_text_string(&second));
+    CU_ASSERT_STRING_EQUAL(again->name, "a \"b\" \\ c: #d");
+    CHECK_U64(again->model.layer_count, 5);
+    CHECK_NEAR(again->training.rate, 0.033333f, 0.0);
+    csl_text_clear(&text);
+    csl_text_clear(&second);
+    csl_study_destroy(study);
+    csl_study_destroy(again);
+}
+
+static void the_hash_follows_what_can_change_a_result(void)
+{
+    static const char *const texts[] = {"data: {path: x}\n", "data: {path: x}\nseed: 1\n",
+                                        "data: {path: x}\ntraining: {threads: 2}\n"};
+    uint8_t digests[4][CSL_SHA256_SIZE];
+    csl_study *study = NULL;
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(parse(texts[i], NULL, &study));
+        CHECK_OK(csl_study_sha256(study, digests[i]));
+        csl_study_destroy(study);
+    }
+    CHECK_OK(parse("data: {path: x}\noutput: {updates: all}\n", NULL, &study));
+    CHECK_OK(csl_study_sha256(study, digests[3]));
+    csl_study_destroy(study);
+    CU_ASSERT(memcmp(digests[0], digests[1], CSL_SHA256_SIZE) != 0);
+    CU_ASSERT(memcmp(digests[0], digests[2], CSL_SHA256_SIZE) != 0);
+    CU_ASSERT(memcmp(digests[0], digests[3], CSL_SHA256_SIZE) == 0);
+}
+
+/* CSL_WRITE_DOCS writes the page anew, for whoever changed the table. */
+static void the_reference_in_docs_is_the_table(void)
+{
+    csl_text text = {0};
+    CHECK_OK(csl_study_reference_markdown(&text));
+    const char *path = CSL_SOURCE_DIR "/docs/STUDY.md";
+    if (getenv("CSL_WRITE_DOCS")) {
+        FILE *out = fopen(path, "w");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+        fputs(csl_text_string(&text), out);
+        fclose(out);
+    }
+    FILE *file = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    char *page = calloc(1, text.size + 2);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(page);
+    CHECK_U64(fread(page, 1, text.size + 1, file), text.size);
+    fclose(file);
+    CU_ASSERT_STRING_EQUAL(page, csl_text_string(&text));
+    free(page);
+    csl_text_clear(&text);
+    CHECK_OK(csl_study_reference_man(&text));
+    CHECK_CONTAINS(csl_text_string(&text), ".B training.lr\nlearning rate");
+    csl_text_clear(&text);
+}
+
+int main(void)
+{
+    static const csl_test_case cases[] = {
+        {"an empty file gives every default", an_empty_file_gives_every_default},
+        {"later sources win", later_sources_win},
+        {"every bad file names the place", every_bad_file_names_the_place_and_what_was_expected},
+        {"bad overrides and variables", bad_overrides_and_variables_name_the_nearest},
+        {"missing and huge files are refused", missing_and_huge_files_are_refused},
+        {"a written study reads back the same", a_written_study_reads_back_the_same},
+        {"the hash follows what can change a result", the_hash_follows_what_can_change_a_result},
+        {"the reference in docs is the table", the_reference_in_docs_is_the_table},
+    };
+    return csl_test_main("study", cases, sizeof cases / sizeof *cases);
+}
