@@ -3,6 +3,7 @@
 
 #include <consilium/model.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +114,7 @@ static void drop_last(csl_model_spec *spec)
 }
 static void repeat_name(csl_model_spec *spec)
 {
-    strcpy(spec->layers[4].name, spec->layers[2].name);
+    memcpy(spec->layers[4].name, spec->layers[2].name, CSL_NAME_MAX);
 }
 static void read_ahead(csl_model_spec *spec)
 {
@@ -161,7 +162,7 @@ static void drop_everything(csl_model_spec *spec)
 }
 static void slash_in_name(csl_model_spec *spec)
 {
-    strcpy(spec->layers[3].name, "a/b");
+    snprintf(spec->layers[3].name, CSL_NAME_MAX, "%s", "a/b");
 }
 static void huge_feature_map(csl_model_spec *spec)
 {

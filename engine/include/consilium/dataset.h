@@ -17,7 +17,11 @@ typedef enum csl_task {
     CSL_TASK_REGRESSION  /* targets are real numbers */
 } csl_task;
 
-typedef enum csl_split { CSL_SPLIT_TRAIN = 0, CSL_SPLIT_VALIDATION = 1, CSL_SPLIT_TEST = 2 } csl_split;
+typedef enum csl_split {
+    CSL_SPLIT_TRAIN = 0,
+    CSL_SPLIT_VALIDATION = 1,
+    CSL_SPLIT_TEST = 2
+} csl_split;
 
 typedef struct csl_dataset {
     char site[CSL_NAME_MAX]; /* identity of the institution, "" for a pool */
@@ -45,9 +49,12 @@ CSL_API void csl_dataset_destroy(csl_dataset *dataset);
 
 /* Allocates a data set with all-zero images, labels or targets (by task) and split; the optional
  * arrays stay NULL. Errors: E_RANGE (shape, class_count, count), E_NO_MEMORY. */
-CSL_API CSL_MUST_CHECK csl_status csl_dataset_create(csl_task task, csl_shape shape,
-                                                     csl_element_type type, uint32_t class_count,
-                                                     uint64_t count, csl_dataset **dataset_out);
+CSL_API CSL_MUST_CHECK csl_status csl_dataset_create(csl_task task,
+                                                     csl_shape shape,
+                                                     csl_element_type type,
+                                                     uint32_t class_count,
+                                                     uint64_t count,
+                                                     csl_dataset **dataset_out);
 
 /* Number of images in one split. */
 CSL_API uint64_t csl_dataset_split_count(const csl_dataset *dataset, csl_split split);

@@ -7,20 +7,20 @@
 #include <stdint.h>
 
 enum {
-    CSL_INSTITUTIONS_MAX = 1024, /* institutions of one study */
-    CSL_ROWS_MAX = 1024,         /* updates in one aggregation */
-    CSL_CLASSES_MAX = 256,       /* classes, or labels of a multi-label task */
-    CSL_CHANNELS_MAX = 4096,     /* channels of a feature map */
-    CSL_IMAGE_CHANNELS_MAX = 16, /* channels of an image */
-    CSL_EXTENT_MAX = 65536,      /* voxels along one axis of an image */
-    CSL_LAYERS_MAX = 512,        /* layers of a network */
-    CSL_FEATURES_MAX = 1 << 30,  /* elements of one image's feature map */
+    CSL_INSTITUTIONS_MAX = 1024,  /* institutions of one study */
+    CSL_ROWS_MAX = 1024,          /* updates in one aggregation */
+    CSL_CLASSES_MAX = 256,        /* classes, or labels of a multi-label task */
+    CSL_CHANNELS_MAX = 4096,      /* channels of a feature map */
+    CSL_IMAGE_CHANNELS_MAX = 16,  /* channels of an image */
+    CSL_EXTENT_MAX = 65536,       /* voxels along one axis of an image */
+    CSL_LAYERS_MAX = 512,         /* layers of a network */
+    CSL_FEATURES_MAX = 1 << 30,   /* elements of one image's feature map */
     CSL_PARAMETERS_MAX = 1 << 30, /* elements of a network's flat vector */
-    CSL_BATCH_MAX = 65536,       /* images in one batch */
-    CSL_NAME_MAX = 64,           /* bytes of a name, the closing zero included */
-    CSL_PATH_MAX = 4096,         /* bytes of a path, the closing zero included */
-    CSL_THREADS_MAX = 1024,      /* threads of one institution */
-    CSL_TILE = 4096              /* coordinates of a tile; part of the definition of EXACT sums */
+    CSL_BATCH_MAX = 65536,        /* images in one batch */
+    CSL_NAME_MAX = 64,            /* bytes of a name, the closing zero included */
+    CSL_PATH_MAX = 4096,          /* bytes of a path, the closing zero included */
+    CSL_THREADS_MAX = 1024,       /* threads of one institution */
+    CSL_TILE = 4096               /* coordinates of a tile; part of the definition of EXACT sums */
 };
 
 /* How equal an operation is across backends, ranks and threads. */
