@@ -2,6 +2,10 @@
 
 #include <stddef.h>
 
+int csl_bench_aggregate(int argc, char **argv);
+
 const csl_bench_suite csl_bench_suites[] = {
+    {"aggregate", "robust aggregation: kernels against memory bandwidth, and a peer",
+     csl_bench_aggregate},
     {NULL, NULL, NULL},
 };
