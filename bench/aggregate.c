@@ -7,6 +7,7 @@
  * tables.
  */
 #include "bench_support.h"
+#include "suites.h"
 
 #include <consilium/kernels.h>
 #include <getopt.h>

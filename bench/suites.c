@@ -1,8 +1,8 @@
+#include "suites.h"
+
 #include <consilium/bench.h>
 
 #include <stddef.h>
-
-int csl_bench_aggregate(int argc, char **argv);
 
 const csl_bench_suite csl_bench_suites[] = {
     {"aggregate", "robust aggregation: kernels against memory bandwidth, and a peer",
