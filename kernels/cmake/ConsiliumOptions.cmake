@@ -21,8 +21,13 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O3 -g")
-set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O3 -g")
+# Sanitized builds stop at -O1: instrumented sorting networks take minutes to compile at -O3.
+set(consilium_optimisation -O3)
+if(CONSILIUM_SANITIZE)
+  set(consilium_optimisation -O1)
+endif()
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "${consilium_optimisation} -g")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "${consilium_optimisation} -g")
 
 # What every target compiles with. -ffp-contract=off: an EXACT operation is a written sequence of
 # IEEE-754 operations, and the compiler may not fuse two of them into one.
