@@ -9,7 +9,8 @@
 
 csl_status csl_rule_mean(csl_aggregation *a)
 {
-    bool weighted = a->spec->weights != CSL_WEIGHTS_EQUAL || strcmp(a->spec->rule, "weighted-mean") == 0;
+    bool weighted =
+        a->spec->weights != CSL_WEIGHTS_EQUAL || strcmp(a->spec->rule, "weighted-mean") == 0;
     uint32_t m = a->row_count;
     double *weight = csl_numbers(m, 1);
     if (!weight) {

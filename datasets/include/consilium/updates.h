@@ -1,0 +1,39 @@
+/*
+ * Files of updates, for aggregation outside a run: an HDF5 file whose dataset `updates` is [n][d]
+ * float32, or a folder of .npy files, one float32 vector of d each, in the order of their names.
+ * Not collective: every rank that reads opens the file itself. Nothing in it is trusted.
+ */
+#ifndef CONSILIUM_UPDATES_H
+#define CONSILIUM_UPDATES_H
+
+#include <consilium/status.h>
+#include <consilium/types.h>
+
+typedef struct csl_updates csl_updates;
+
+/* Opens and checks shapes and types; reads no values. Errors: E_NOT_FOUND, E_FORMAT (message names
+ * file, expected and found), E_RANGE (no row, or more than CSL_ROWS_MAX), E_SHAPE (files of unequal
+ * lengths, empty updates), E_NO_MEMORY, E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_open(const char *path, csl_updates **updates_out);
+CSL_API void csl_updates_close(csl_updates *updates);
+CSL_API uint32_t csl_updates_row_count(const csl_updates *updates);
+CSL_API uint64_t csl_updates_column_count(const csl_updates *updates);
+/* Where row `row` comes from: "file.h5/updates[3]" or "folder/site-3.npy"; lent. */
+CSL_API const char *csl_updates_row_name(const csl_updates *updates, uint32_t row);
+/* Columns [begin, begin + count) of every row into rows_out[row] (host). Errors: E_RANGE, E_IO,
+ * E_FORMAT. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_read(csl_updates *updates,
+                                                   uint64_t begin,
+                                                   size_t count,
+                                                   float *const *rows_out);
+/* One float32 or float64 vector: `weights` [n] or another dataset of an HDF5 file, given as
+ * "file.h5:/name", a .npy file, or a text file of numbers. Owned by the caller (free). */
+CSL_API CSL_MUST_CHECK csl_status csl_numbers_read(const char *path,
+                                                   double **values_out,
+                                                   size_t *count_out);
+/* Writes `aggregate` [count] and the text attributes rule and report (JSON); an earlier file stays
+ * whole until the new one is complete. */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_write(
+    const char *path, const float *aggregate, size_t count, const char *rule, const char *report);
+
+#endif
