@@ -9,3 +9,10 @@ const csl_bench_suite csl_bench_suites[] = {
      csl_bench_aggregate},
     {NULL, NULL, NULL},
 };
+
+csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv, int *code_out);
+
+const csl_bench_parallel_suite csl_bench_parallel_suites[] = {
+    {"comm", "a round without its training, and collectives by size", csl_bench_comm},
+    {NULL, NULL, NULL},
+};

@@ -1,6 +1,11 @@
-/* Subcommands, one file each. */
+/* Subcommands, one file each, and what they share. */
 #ifndef CSL_COMMANDS_H
 #define CSL_COMMANDS_H
+
+#include <consilium/communicator.h>
+
+/* Exit codes (docs, man page): 0 success, 1 failure, 2 usage, 3 verification failed. */
+enum { CSL_EXIT_FAILURE = 1, CSL_EXIT_USAGE = 2, CSL_EXIT_VERIFY = 3 };
 
 typedef struct csl_command {
     const char *name;
@@ -8,5 +13,37 @@ typedef struct csl_command {
     /* argv[0] is the subcommand's name; returns the program's exit code. */
     int (*run)(int argc, char **argv);
 } csl_command;
+
+int csl_command_run(int argc, char **argv);
+int csl_command_info(int argc, char **argv);
+int csl_command_bench(int argc, char **argv);
+
+/* Starts MPI, once, for a command that needs it; alone or under mpirun. Ends the program where that
+ * fails. The communicator lives until csl_app_stop_mpi. */
+csl_communicator *csl_app_start_mpi(double silence_seconds_max);
+/* Prints the failure once over all ranks, ends MPI, and gives the exit code for `status`. Every
+ * rank must come here with the same status, as csl_agree gives it. */
+int csl_app_finish(csl_status status);
+
+/* "consilium: text" on standard error, and the hint at --help; returns CSL_EXIT_USAGE. */
+int csl_app_usage_error(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* What to say about an option that getopt_long did not take: the nearest one. options: getopt's
+ * array, ending with a NULL name. */
+struct option;
+int csl_app_unknown_option(const char *command, char **argv, const struct option *options);
+/* Reads a number for an option; false after printing what was expected. */
+bool csl_app_parse_number(const char *command,
+                          const char *option,
+                          const char *text,
+                          double least,
+                          double most,
+                          double *value_out);
+
+/* Progress on standard error: a bar on a terminal, plain lines in a log. */
+struct csl_run_progress;
+void csl_progress_show(const struct csl_run_progress *progress);
+/* Clears the bar before other output. */
+void csl_progress_clear(void);
 
 #endif

@@ -1,12 +1,73 @@
 /* The program: picks the subcommand; no algorithm lives here. */
 #include "commands.h"
 
+#include <consilium/log.h>
+#include <consilium/text.h>
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const csl_command commands[] = {
+    {"run", "train one model across institutions, as a study file says", csl_command_run},
+    {"bench", "measure parts of the program", csl_command_bench},
+    {"info", "build, devices, libraries, limits", csl_command_info},
     {NULL, NULL, NULL},
 };
+
+static csl_communicator *communicator;
+
+csl_communicator *csl_app_start_mpi(double silence_seconds_max)
+{
+    int started = 0;
+    MPI_Initialized(&started);
+    int provided = MPI_THREAD_SERIALIZED;
+    if (!started && MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
+        fputs("consilium: MPI does not start\n", stderr);
+        exit(CSL_EXIT_FAILURE);
+    }
+    csl_status status = CSL_OK;
+    if (provided < MPI_THREAD_SERIALIZED) {
+        status = csl_fail(CSL_E_COMM, "MPI without MPI_THREAD_SERIALIZED: %s", csl_mpi_library());
+    } else if (!communicator) {
+        status = csl_communicator_create(MPI_COMM_WORLD, silence_seconds_max, &communicator);
+    }
+    if (status != CSL_OK) {
+        fprintf(stderr, "consilium: %s\n", csl_error_message());
+        MPI_Abort(MPI_COMM_WORLD, CSL_EXIT_FAILURE);
+    }
+    return communicator;
+}
+
+static int exit_code(csl_status status)
+{
+    return status == CSL_OK ? 0 : status == CSL_E_VERIFY ? CSL_EXIT_VERIFY : CSL_EXIT_FAILURE;
+}
+
+int csl_app_finish(csl_status status)
+{
+    int code = exit_code(status);
+    bool broken = communicator && csl_communicator_is_broken(communicator);
+    if (status != CSL_OK &&
+        (!communicator || broken ||
+         csl_agreed_rank(communicator) == csl_communicator_rank(communicator))) {
+        csl_progress_clear();
+        fprintf(stderr, "consilium: %s\n", csl_error_message());
+        fflush(stderr);
+    }
+    fflush(stdout);
+    if (broken) {
+        csl_communicator_abort(communicator, code ? code : CSL_EXIT_FAILURE);
+    }
+    csl_communicator_destroy(communicator);
+    communicator = NULL;
+    int started = 0;
+    MPI_Initialized(&started);
+    if (started) {
+        MPI_Finalize();
+    }
+    return code;
+}
 
 static void print_help(FILE *stream)
 {
@@ -18,29 +79,56 @@ static void print_help(FILE *stream)
         fprintf(stream, "  %-10s %s\n", command->name, command->summary);
     }
     fputs("\n  --help     this text; consilium COMMAND --help for one command\n"
-          "  --version  version\n",
+          "  --version  version\n\n"
+          "A first run:\n"
+          "  consilium data synth phantom --out phantom.h5 --count 4000 --sites 8 --seed 7\n"
+          "  mpirun -n 8 consilium run phantom-8.yaml --set data.path=phantom.h5\n\n"
+          "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 verification failed.\n",
           stream);
+}
+
+static int unknown_command(const char *name)
+{
+    const char *nearest = csl_nearest_name_strided(name, &commands[0].name, sizeof *commands,
+                                                   sizeof commands / sizeof *commands - 1);
+    fprintf(stderr, "consilium: unknown command '%s'", name);
+    if (nearest) {
+        fprintf(stderr, "; did you mean '%s'?\n", nearest);
+    } else {
+        fputs("; 'consilium --help' lists the commands\n", stderr);
+    }
+    return CSL_EXIT_USAGE;
+}
+
+/* Standard output that nobody could read (disk full, closed pipe) is a failure, not silence. */
+static int check_output(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("consilium: standard output");
+        return code ? code : CSL_EXIT_FAILURE;
+    }
+    return code;
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2) {
         print_help(stderr);
-        return 2;
+        return CSL_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return 0;
+        return check_output(0);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("consilium %s\n", CSL_VERSION);
-        return 0;
+        return check_output(0);
     }
     for (const csl_command *command = commands; command->name; command++) {
         if (strcmp(argv[1], command->name) == 0) {
-            return command->run(argc - 1, argv + 1);
+            return check_output(command->run(argc - 1, argv + 1));
         }
     }
-    fprintf(stderr, "consilium: unknown command '%s'; try 'consilium --help'\n", argv[1]);
-    return 2;
+    return unknown_command(argv[1]);
 }

@@ -1,0 +1,397 @@
+/*
+ * consilium bench comm: what a round costs beside training, and collectives by message size.
+ *
+ * The first table is issue 2's bound: collecting the updates of N institutions, averaging, bringing
+ * the global model back and writing it, against the floor of reading and writing those bytes once
+ * (a copy in memory of all updates, and one plain write of a model's bytes to the same disk).
+ */
+#include "bench_support.h"
+
+#include <consilium/distribute.h>
+#include <consilium/federation.h>
+#include <consilium/files.h>
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv, int *code_out);
+
+typedef struct comm_options {
+    uint32_t institutions;
+    size_t parameters;
+    uint32_t repetitions;
+    const char *folder;
+    const char *csv;
+    const char *json;
+} comm_options;
+
+enum { PHASES = 6 }; /* collect, average, broadcast, write, all of them, floor */
+
+typedef struct round_bench {
+    csl_communicator *communicator;
+    const comm_options *options;
+    uint32_t rank;
+    uint32_t size;
+    csl_device *device;
+    csl_collector *collector;
+    csl_federation *federation;
+    csl_model_spec *spec;
+    size_t total;
+    uint32_t owners[CSL_ROWS_MAX];
+    double weights[CSL_ROWS_MAX];
+    float *update; /* [total] */
+    float *model;  /* [total] */
+    float *spare;  /* [total] */
+    double seconds[PHASES];
+} round_bench;
+
+/* A network of one linear layer with about the asked number of parameters, so that the model file
+ * that is written is a real one. */
+static csl_status make_network(round_bench *bench)
+{
+    uint32_t features = 1024;
+    csl_layer *layers = calloc(2, sizeof *layers);
+    csl_model_spec *spec = calloc(1, sizeof *spec);
+    bench->spec = spec;
+    if (!spec || !layers) {
+        free(layers);
+        return csl_fail(CSL_E_NO_MEMORY, "network");
+    }
+    spec->layers = layers;
+    spec->layer_count = 2;
+    snprintf(spec->name, sizeof spec->name, "bench");
+    spec->task = CSL_TASK_BINARY;
+    spec->class_count = 2;
+    spec->input = (csl_shape){{1, 32, 32}, 1};
+    uint32_t hidden = (uint32_t)(bench->options->parameters / (features + 3));
+    hidden = hidden > CSL_CHANNELS_MAX ? CSL_CHANNELS_MAX : hidden < 1 ? 1 : hidden;
+    uint32_t side = 32;
+    while ((size_t)hidden * (side + 8) * (side + 8) <= bench->options->parameters) {
+        side += 8; /* a wider layer is not allowed, so the image grows */
+    }
+    spec->input.extent[1] = side;
+    spec->input.extent[2] = side;
+    layers[0] = (csl_layer){
+        .kind = CSL_LAYER_LINEAR, .input = -1, .from = -2, .channels = hidden, .bias = true};
+    layers[1] =
+        (csl_layer){.kind = CSL_LAYER_LINEAR, .input = 0, .from = -2, .channels = 2, .bias = true};
+    snprintf(layers[0].name, CSL_NAME_MAX, "hidden");
+    snprintf(layers[1].name, CSL_NAME_MAX, "output");
+    csl_tensor *tensors = NULL;
+    uint32_t tensor_count = 0;
+    CSL_TRY(csl_model_spec_tensors(spec, &tensors, &tensor_count, &bench->total));
+    csl_federation_options options = {.algorithm = CSL_FEDAVG, .server_rate = 1};
+    csl_status status = csl_federation_create(&options, tensors, tensor_count, &bench->federation);
+    free(tensors);
+    return status;
+}
+
+static csl_status prepare(round_bench *bench)
+{
+    CSL_TRY(make_network(bench));
+    CSL_TRY(csl_device_open("host", 1, &bench->device));
+    uint32_t rows = bench->options->institutions;
+    CSL_TRY(csl_collector_create(bench->communicator, bench->total, rows, 0, &bench->collector));
+    bench->update = malloc(bench->total * sizeof(float));
+    bench->model = calloc(bench->total, sizeof(float));
+    bench->spare = calloc(bench->total, sizeof(float));
+    if (!bench->update || !bench->model || !bench->spare) {
+        return csl_fail(CSL_E_NO_MEMORY, "vectors of %zu", bench->total);
+    }
+    for (size_t i = 0; i < bench->total; i++) {
+        bench->update[i] = (float)((i * 2654435761u + bench->rank) % 2048) * 0x1p-20f;
+    }
+    for (uint32_t row = 0; row < rows; row++) {
+        bench->owners[row] = (uint32_t)((uint64_t)row * bench->size / rows);
+        bench->weights[row] = 1.0 / rows;
+    }
+    return CSL_OK;
+}
+
+static csl_status collect(round_bench *bench, const float *const **rows)
+{
+    uint32_t count = bench->options->institutions;
+    CSL_TRY(csl_collector_begin(bench->collector, bench->owners, count));
+    for (uint32_t row = 0; row < count; row++) {
+        if (bench->owners[row] == bench->rank) {
+            CSL_TRY(csl_collector_submit(bench->collector, row, bench->update));
+        }
+    }
+    CSL_TRY(csl_agree(bench->communicator, CSL_OK));
+    CSL_TRY(csl_collector_finish(bench->collector, rows));
+    return csl_agree(bench->communicator, CSL_OK);
+}
+
+static csl_status average(round_bench *bench, const float *const *rows)
+{
+    csl_update_block block = {
+        .communicator = bench->communicator,
+        .rows = rows,
+        .weights = bench->weights,
+        .row_count = bench->options->institutions,
+        .shard = csl_coordinates_of(bench->total, bench->rank, bench->size),
+        .total = bench->total,
+    };
+    CSL_TRY(csl_aggregate_mean(bench->device, &block, bench->spare));
+    return csl_federation_apply(bench->federation, block.shard.begin, block.shard.count,
+                                bench->spare, bench->model + block.shard.begin, NULL, NULL);
+}
+
+static csl_status write_model(round_bench *bench)
+{
+    char path[CSL_PATH_MAX];
+    snprintf(path, sizeof path, "%s/consilium-bench-%ld.h5", bench->options->folder,
+             (long)getpid());
+    char digest[65];
+    memset(digest, '0', 64);
+    digest[64] = 0;
+    csl_status status = csl_model_write(path, bench->spec, bench->model, digest, 1);
+    unlink(path);
+    return status;
+}
+
+/* All updates copied in memory once, by the ranks together, and a model's bytes written plainly. */
+static csl_status floor_time(round_bench *bench, double *seconds)
+{
+    CSL_TRY(csl_agree(bench->communicator, CSL_OK));
+    double start = csl_bench_seconds();
+    for (uint32_t row = 0; row < bench->options->institutions; row++) {
+        if (bench->owners[row] == bench->rank) {
+            memcpy(bench->spare, bench->update, bench->total * sizeof(float));
+        }
+    }
+    CSL_TRY(csl_agree(bench->communicator, CSL_OK));
+    if (bench->rank == 0) {
+        char path[CSL_PATH_MAX];
+        snprintf(path, sizeof path, "%s/consilium-floor-%ld", bench->options->folder,
+                 (long)getpid());
+        int file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+        size_t size = bench->total * sizeof(float);
+        bool failed =
+            file < 0 || write(file, bench->spare, size) != (ssize_t)size || fsync(file) != 0;
+        if (file >= 0) {
+            close(file);
+            unlink(path);
+        }
+        if (failed) {
+            return csl_fail(CSL_E_IO, "%s: cannot write %zu bytes", path, size);
+        }
+    }
+    *seconds = fmin(*seconds, csl_bench_seconds() - start);
+    return CSL_OK;
+}
+
+static csl_status one_round(round_bench *bench)
+{
+    double times[PHASES] = {csl_bench_seconds()};
+    const float *const *rows = NULL;
+    CSL_TRY(collect(bench, &rows));
+    times[1] = csl_bench_seconds();
+    CSL_TRY(csl_agree(bench->communicator, average(bench, rows)));
+    times[2] = csl_bench_seconds();
+    CSL_TRY(csl_gather_coordinates(bench->communicator, bench->model, bench->total));
+    CSL_TRY(csl_agree(bench->communicator, CSL_OK));
+    times[3] = csl_bench_seconds();
+    CSL_TRY(csl_agree(bench->communicator, bench->rank == 0 ? write_model(bench) : CSL_OK));
+    times[4] = csl_bench_seconds();
+    for (int phase = 0; phase < 4; phase++) {
+        bench->seconds[phase] = fmin(bench->seconds[phase], times[phase + 1] - times[phase]);
+    }
+    bench->seconds[4] = fmin(bench->seconds[4], times[4] - times[0]);
+    csl_status status = floor_time(bench, &bench->seconds[5]);
+    return csl_agree(bench->communicator, status);
+}
+
+static void clear(round_bench *bench)
+{
+    csl_collector_destroy(bench->collector);
+    csl_device_close(bench->device);
+    csl_federation_destroy(bench->federation);
+    csl_model_spec_destroy(bench->spec);
+    free(bench->update);
+    free(bench->model);
+    free(bench->spare);
+}
+
+static void report_round(const round_bench *bench, csl_bench_report *report)
+{
+    static const char *const names[PHASES] = {"collect", "average",     "broadcast",
+                                              "write",   "whole round", "floor: bytes once"};
+    double size = (double)bench->total * sizeof(float);
+    for (int phase = 0; phase < PHASES; phase++) {
+        double moved = phase == 3 ? size : size * bench->options->institutions;
+        csl_bench_cell cells[] = {
+            {names[phase], 0, 0},
+            {NULL, (double)bench->size, 0},
+            {NULL, moved, 0},
+            {NULL, bench->seconds[phase] * 1e6, 1},
+            {NULL, moved / bench->seconds[phase] / 1e9, 2},
+            {NULL, NAN, 2},
+            {NULL, phase == 4 ? bench->seconds[4] / bench->seconds[5] : (double)NAN, 2},
+        };
+        csl_bench_report_row(report, cells);
+    }
+}
+
+static csl_status collective(round_bench *bench, bool sum, size_t size, double *seconds)
+{
+    uint64_t parts[CSL_INSTITUTIONS_MAX + 1];
+    for (uint32_t rank = 0; rank <= bench->size; rank++) {
+        parts[rank] = size * rank / bench->size;
+    }
+    for (uint32_t i = 0; i <= bench->options->repetitions; i++) {
+        CSL_TRY(csl_agree(bench->communicator, CSL_OK));
+        double start = csl_bench_seconds();
+        if (sum) {
+            CSL_TRY(csl_sum_integers(bench->communicator, (int64_t *)(void *)bench->spare,
+                                     size / sizeof(int64_t)));
+        } else {
+            CSL_TRY(csl_gather_all(bench->communicator, bench->spare, parts));
+        }
+        *seconds = fmin(*seconds, csl_bench_seconds() - start);
+    }
+    return CSL_OK;
+}
+
+/* busbw as nccl-tests defines it: what each link carries, comparable over numbers of ranks. */
+static csl_status collectives(round_bench *bench, csl_bench_report *report)
+{
+    size_t limit = bench->total * sizeof(float);
+    memset(bench->spare, 0, limit);
+    for (size_t size = 64; size <= limit && size <= (1u << 26); size *= 16) {
+        for (int sum = 0; sum < 2; sum++) {
+            double seconds = INFINITY;
+            CSL_TRY(collective(bench, sum, size, &seconds));
+            double bandwidth = (double)size / seconds / 1e9;
+            double factor = (sum ? 2.0 : 1.0) * (bench->size - 1) / bench->size;
+            csl_bench_cell cells[] = {
+                {sum ? "sum of integers (allreduce)" : "gather to all (allgather)", 0, 0},
+                {NULL, (double)bench->size, 0},
+                {NULL, (double)size, 0},
+                {NULL, seconds * 1e6, 1},
+                {NULL, bandwidth, 2},
+                {NULL, bandwidth * factor, 2},
+                {NULL, NAN, 2},
+            };
+            csl_bench_report_row(report, cells);
+        }
+    }
+    return CSL_OK;
+}
+
+static void print_help(void)
+{
+    fputs(
+        "Usage: [mpirun -n RANKS] consilium bench comm [OPTION]...\n"
+        "Time a round without its training, then collectives by size, on all ranks of the job.\n"
+        "x_floor compares with copying the updates in memory once and writing one model plainly;\n"
+        "the bound is 2.\n\n"
+        "  --institutions N  updates of a round (8)\n"
+        "  --parameters N    coordinates of an update (11000000)\n"
+        "  --repetitions N   the least of so many is shown (5)\n"
+        "  --folder DIR      where the model is written and removed again (.)\n"
+        "  --csv FILE, --json FILE\n"
+        "  --help            this text\n",
+        stdout);
+}
+
+static bool number(const char *text, double least, double most, double *value)
+{
+    char *end = NULL;
+    *value = strtod(text, &end);
+    return end != text && !*end && *value >= least && *value <= most;
+}
+
+static int parse(int argc, char **argv, comm_options *options)
+{
+    static const struct option list[] = {
+        {"institutions", required_argument, NULL, 'i'},
+        {"parameters", required_argument, NULL, 'p'},
+        {"repetitions", required_argument, NULL, 'r'},
+        {"folder", required_argument, NULL, 'f'},
+        {"csv", required_argument, NULL, 'c'},
+        {"json", required_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    opterr = 0;
+    optind = 1;
+    int option = 0;
+    double value = 0;
+    while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
+        if (option == 'h') {
+            return -1;
+        } else if (option == 'i' && number(optarg, 1, CSL_ROWS_MAX, &value)) {
+            options->institutions = (uint32_t)value;
+        } else if (option == 'p' && number(optarg, 5000, 2e8, &value)) {
+            options->parameters = (size_t)value;
+        } else if (option == 'r' && number(optarg, 1, 1000, &value)) {
+            options->repetitions = (uint32_t)value;
+        } else if (option == 'f') {
+            options->folder = optarg;
+        } else if (option == 'c') {
+            options->csv = optarg;
+        } else if (option == 'j') {
+            options->json = optarg;
+        } else {
+            return 2;
+        }
+    }
+    return optind == argc ? 0 : 2;
+}
+
+static csl_status measure(round_bench *bench, csl_bench_report *report)
+{
+    CSL_TRY(csl_agree(bench->communicator, prepare(bench)));
+    for (int phase = 0; phase < PHASES; phase++) {
+        bench->seconds[phase] = INFINITY;
+    }
+    for (uint32_t i = 0; i < bench->options->repetitions; i++) {
+        CSL_TRY(one_round(bench));
+    }
+    report_round(bench, report);
+    return collectives(bench, report);
+}
+
+csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv, int *code_out)
+{
+    comm_options options = {
+        .institutions = 8, .parameters = 11000000, .repetitions = 5, .folder = "."};
+    bool speaks = csl_communicator_rank(communicator) == 0;
+    int parsed = parse(argc, argv, &options);
+    if (parsed != 0) {
+        if (speaks && parsed < 0) {
+            print_help();
+        } else if (speaks) {
+            fputs("consilium bench comm: bad option; try 'consilium bench comm --help'\n", stderr);
+        }
+        *code_out = parsed < 0 ? 0 : 2;
+        return CSL_OK;
+    }
+    round_bench bench = {
+        .communicator = communicator,
+        .options = &options,
+        .rank = csl_communicator_rank(communicator),
+        .size = csl_communicator_size(communicator),
+    };
+    static const char *const columns[] = {"operation", "ranks",     "bytes",   "time_us",
+                                          "algbw_gbs", "busbw_gbs", "x_floor", NULL};
+    csl_bench_report *report = csl_bench_report_create("comm", columns);
+    csl_status status = report ? measure(&bench, report) : csl_fail(CSL_E_NO_MEMORY, "report");
+    if (status == CSL_OK && speaks) {
+        csl_bench_report_note(report, "mpi", "%s", csl_mpi_library());
+        csl_bench_report_note(report, "round", "%u updates of %zu parameters", options.institutions,
+                              bench.total);
+        csl_bench_report_print(report, stdout);
+        *code_out = csl_bench_report_write_csv(report, options.csv) != 0 ||
+                    csl_bench_report_write_json(report, options.json) != 0;
+    }
+    csl_bench_report_destroy(report);
+    clear(&bench);
+    return status;
+}

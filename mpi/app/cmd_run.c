@@ -1,0 +1,190 @@
+/* consilium run: options, signals and output; the run itself is csl_run. */
+#include "commands.h"
+
+#include <consilium/log.h>
+#include <consilium/run.h>
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double SILENCE_SECONDS = 1800;
+enum { OVERRIDES_MAX = 256 };
+
+static volatile sig_atomic_t stop_signal;
+
+static void remember_signal(int number)
+{
+    if (stop_signal) {
+        signal(number, SIG_DFL); /* a second one ends the program at once */
+        raise(number);
+    }
+    stop_signal = number;
+}
+
+static void print_help(void)
+{
+    fputs("Usage: consilium run STUDY.yaml [OPTION]...\n"
+          "   or: mpirun -n RANKS consilium run STUDY.yaml [OPTION]...\n"
+          "Train one model across the institutions of a study. Each keeps its images; each round\n"
+          "they train on their own, and their updates are combined into the next global model.\n\n"
+          "The number of ranks is free: institutions are spread over them, several on one rank or\n"
+          "one on several, and the result is the same. Without mpirun one process does it all.\n\n"
+          "  --set KEY=VALUE   change a key of the study, for example --set rounds=3; repeatable\n"
+          "  --out FOLDER      where the results go (runs/ and the study's name)\n"
+          "  --overwrite       replace the results of an earlier run in that folder\n"
+          "  --plan            say how much memory, traffic and time the run needs; train nothing\n"
+          "  --timeout SECONDS give up when a rank sends no sign of life for so long (1800)\n"
+          "  --quiet           no progress on standard error\n"
+          "  -v, --verbose     say what happens in more detail, and which rank runs where\n"
+          "      --help        this text\n\n"
+          "In the folder afterwards: model.h5 (best by validation), model-last.h5, metrics.csv (a\n"
+          "line per round), rounds.jsonl (the same for machines), study.yaml (every key as used),\n"
+          "institutions/ (each institution's data) and cross-site.csv.\n\n"
+          "A study, shortest form:\n"
+          "  study: phantom-8\n"
+          "  data: {path: phantom.h5, split: {scheme: natural}}\n"
+          "  institutions: {count: 8}\n"
+          "  model: {name: resnet8-28}\n"
+          "  rounds: 12\n",
+          stdout);
+}
+
+static void print_table(void *context, const char *text)
+{
+    (void)context;
+    csl_progress_clear();
+    fputs(text, stdout);
+    fflush(stdout);
+}
+
+static void show_progress(void *context, const csl_run_progress *progress)
+{
+    (void)context;
+    csl_progress_show(progress);
+}
+
+static void print_log(void *context, csl_log_level level, const char *component, const char *text)
+{
+    (void)context;
+    csl_progress_clear();
+    fprintf(stderr, "%s: %s: %s\n", csl_log_level_name(level), component, text);
+}
+
+static const struct option long_options[] = {
+    {"set", required_argument, NULL, 's'},
+    {"out", required_argument, NULL, 'o'},
+    {"overwrite", no_argument, NULL, 'w'},
+    {"plan", no_argument, NULL, 'p'},
+    {"timeout", required_argument, NULL, 't'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+typedef struct run_arguments {
+    csl_run_options options;
+    const char *overrides[OVERRIDES_MAX];
+    double silence_seconds_max;
+    bool plan;
+    bool quiet;
+    bool help;
+} run_arguments;
+
+static int take_option(run_arguments *arguments, int option, char **argv)
+{
+    csl_run_options *options = &arguments->options;
+    switch (option) {
+    case 's':
+        if (options->override_count == OVERRIDES_MAX) {
+            return csl_app_usage_error("run", "more than %d --set", OVERRIDES_MAX);
+        }
+        arguments->overrides[options->override_count++] = optarg;
+        return 0;
+    case 'o':
+        options->directory = optarg;
+        return 0;
+    case 'w':
+        options->overwrite = true;
+        return 0;
+    case 'p':
+        arguments->plan = true;
+        return 0;
+    case 't':
+        return csl_app_parse_number("run", "timeout", optarg, 1, 1e7,
+                                    &arguments->silence_seconds_max)
+                   ? 0
+                   : CSL_EXIT_USAGE;
+    case 'q':
+        arguments->quiet = true;
+        return 0;
+    case 'v':
+        options->verbose = true;
+        return 0;
+    case 'h':
+        arguments->help = true;
+        return 0;
+    default:
+        return csl_app_unknown_option("run", argv, long_options);
+    }
+}
+
+static int parse(int argc, char **argv, run_arguments *arguments)
+{
+    opterr = 0;
+    optind = 1;
+    int option = 0;
+    while ((option = getopt_long(argc, argv, ":v", long_options, NULL)) != -1) {
+        int code = take_option(arguments, option, argv);
+        if (code != 0) {
+            return code;
+        }
+        if (arguments->help) {
+            return 0;
+        }
+    }
+    if (optind == argc) {
+        return csl_app_usage_error("run", "which study? Expected the name of a YAML file");
+    }
+    if (optind + 1 < argc) {
+        return csl_app_usage_error("run", "one study at a time: '%s' is too much",
+                                   argv[optind + 1]);
+    }
+    arguments->options.study_path = argv[optind];
+    return 0;
+}
+
+int csl_command_run(int argc, char **argv)
+{
+    run_arguments arguments = {.silence_seconds_max = SILENCE_SECONDS};
+    int code = parse(argc, argv, &arguments);
+    if (code != 0) {
+        return code;
+    }
+    if (arguments.help) {
+        print_help();
+        return 0;
+    }
+    csl_communicator *communicator = csl_app_start_mpi(arguments.silence_seconds_max);
+    struct sigaction action = {.sa_handler = remember_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    csl_run_options *options = &arguments.options;
+    options->overrides = arguments.overrides;
+    options->stop = &stop_signal;
+    options->table = print_table;
+    options->progress = arguments.quiet ? NULL : show_progress;
+    if (csl_communicator_rank(communicator) == 0) {
+        csl_log_level level = arguments.quiet    ? CSL_LOG_ERROR
+                              : options->verbose ? CSL_LOG_DEBUG
+                                                 : CSL_LOG_WARN;
+        csl_log_install(print_log, NULL, level);
+    }
+    csl_status status =
+        arguments.plan ? csl_run_plan(communicator, options) : csl_run(communicator, options);
+    csl_progress_clear();
+    return csl_app_finish(status);
+}

@@ -1,0 +1,83 @@
+/*
+ * Updates to coordinate shards: every rank aggregates its own range of coordinates of all updates.
+ *
+ * The coordinates are cut on tile boundaries (CSL_TILE), rank r of R takes tiles [r T / R,
+ * (r + 1) T / R). An update leaves its institution in R pieces as soon as it is there, while the
+ * rank goes on training; each rank holds one receive buffer of [updates][its coordinates] and no
+ * other copy. The rule is EXACT, so the aggregate has the same bits for any number of ranks.
+ */
+#ifndef CONSILIUM_DISTRIBUTE_H
+#define CONSILIUM_DISTRIBUTE_H
+
+#include <consilium/communicator.h>
+#include <consilium/device.h>
+
+/* Coordinates [begin, begin + count) of a vector of `total` that a rank aggregates. */
+typedef struct csl_coordinate_shard {
+    size_t begin;
+    size_t count;
+} csl_coordinate_shard;
+CSL_API csl_coordinate_shard csl_coordinates_of(size_t total, uint32_t rank, uint32_t rank_count);
+
+/* What a rule gets: a range of coordinates of all updates of a round, in order of institution. */
+typedef struct csl_update_block {
+    csl_communicator *communicator; /* csl_sum_integers for what needs all coordinates */
+    const float *const *rows;       /* [row_count] each [shard.count], host memory */
+    const double *weights;          /* [row_count] normalised */
+    const uint32_t *institutions;   /* [row_count] ascending */
+    uint32_t row_count;
+    csl_coordinate_shard shard;
+    size_t total; /* coordinates of a whole update */
+    uint32_t round;
+} csl_update_block;
+
+/*
+ * An aggregation rule on this rank's coordinates: aggregate_out [shard.count]. Collective: every
+ * rank calls it, also one with an empty shard, and what decides (a selection, a weight) must come
+ * out of exact sums over ranks, so that every rank decides the same.
+ */
+typedef csl_status
+csl_aggregate_function(void *context, const csl_update_block *block, float *aggregate_out);
+
+/* The weighted mean; context: a csl_device that computes on host memory ("host"). */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_mean(void *context,
+                                                     const csl_update_block *block,
+                                                     float *aggregate_out);
+
+/* Collects the updates of one round after the other. total: coordinates; row_count_max: updates of
+ * a round at most. channel: 0..3, to tell collectors apart that work at the same time. */
+typedef struct csl_collector csl_collector;
+CSL_API CSL_MUST_CHECK csl_status csl_collector_create(csl_communicator *communicator,
+                                                       size_t total,
+                                                       uint32_t row_count_max,
+                                                       uint32_t channel,
+                                                       csl_collector **collector_out);
+CSL_API void csl_collector_destroy(csl_collector *collector);
+/* Bytes of the receive buffer and of what waits to be sent, for a plan. */
+CSL_API uint64_t csl_collector_size(size_t total,
+                                    uint32_t row_count_max,
+                                    uint32_t rank,
+                                    uint32_t rank_count);
+
+/* Opens a round: owners[i] is the rank that will submit row i. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_begin(csl_collector *collector,
+                                                      const uint32_t *owners,
+                                                      uint32_t row_count);
+/* Sends row `row` of this rank. update: [total], copied or sent before the return. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_submit(csl_collector *collector,
+                                                       uint32_t row,
+                                                       const float *update);
+/* Waits until all rows are here; rows_out: lent [row_count], valid until the next begin. To be
+ * called only after all ranks agreed that every row was submitted. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_finish(csl_collector *collector,
+                                                       const float *const **rows_out);
+/* Collective. Gives a round up after a failure that all ranks agreed on: waits for what was
+ * submitted and no longer for rows that will never come. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_abandon(csl_collector *collector);
+
+/* Collective. vector [total] holds this rank's coordinates; afterwards it holds all. */
+CSL_API CSL_MUST_CHECK csl_status csl_gather_coordinates(csl_communicator *communicator,
+                                                         float *vector,
+                                                         size_t total);
+
+#endif

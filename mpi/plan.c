@@ -1,0 +1,274 @@
+/* `consilium run --plan`: what a run needs, from formulas and one measured training step. */
+#include "run_internal.h"
+
+#include <consilium/files.h>
+#include <consilium/log.h>
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The data as far as a plan needs it: one set of images to measure with, and the numbers of all. */
+typedef struct plan_data {
+    csl_dataset *sample;
+    uint64_t counts[3]; /* training, validation, test images */
+    uint64_t size;      /* bytes of images */
+} plan_data;
+
+static csl_status add_file(const char *path, plan_data *data)
+{
+    csl_dataset *dataset = NULL;
+    CSL_TRY(csl_dataset_read(path, &dataset));
+    for (int split = 0; split < 3; split++) {
+        data->counts[split] += csl_dataset_split_count(dataset, (csl_split)split);
+    }
+    data->size += dataset->count * csl_dataset_image_size(dataset);
+    if (data->sample) {
+        csl_dataset_destroy(dataset);
+    } else {
+        data->sample = dataset;
+    }
+    return CSL_OK;
+}
+
+static csl_status add_files(csl_federated_run *run, plan_data *data)
+{
+    run->files = calloc(run->study->institutions.count, sizeof *run->files);
+    if (!run->files) {
+        return csl_fail(CSL_E_NO_MEMORY, "names of files");
+    }
+    bool pooled = false;
+    CSL_TRY(csl_run_find_files(run, &pooled));
+    if (pooled) {
+        return add_file(run->study->data.path, data);
+    }
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        CSL_TRY(add_file(run->files[i], data));
+    }
+    return CSL_OK;
+}
+
+/* Seconds that one training image takes on this machine: the second of two short rounds, the first
+ * pays for preparation. */
+static csl_status measure_image(csl_federated_run *run, const csl_dataset *sample, double *seconds)
+{
+    csl_normalisation normalisation;
+    CSL_TRY(csl_normalisation_measure(sample, &normalisation));
+    csl_train_options options = run->study->training;
+    options.local_steps = 3;
+    options.warmup_rounds = 0;
+    csl_trainer *trainer = NULL;
+    CSL_TRY(csl_trainer_create(run->devices[0], run->spec, sample, &normalisation, &options, NULL,
+                               &trainer));
+    float *parameters = malloc(run->parameter_count * sizeof *parameters);
+    csl_status status = parameters ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "parameters");
+    csl_train_result result = {0};
+    for (uint32_t round = 1; round <= 2 && status == CSL_OK; round++) {
+        status = csl_model_initialise(run->spec, run->study->seed, parameters);
+        if (status == CSL_OK) {
+            status = csl_trainer_round(trainer, round, parameters, NULL, NULL, NULL, &result);
+        }
+    }
+    if (status == CSL_OK && result.image_count > 0) {
+        *seconds = result.seconds / (double)result.image_count;
+    }
+    free(parameters);
+    csl_trainer_destroy(trainer);
+    return status;
+}
+
+typedef struct rank_memory {
+    uint64_t model;    /* global model, best model, server state, scratch vectors */
+    uint64_t training; /* activations, gradients, optimiser */
+    uint64_t evaluation;
+    uint64_t receive;
+    uint64_t images;
+} rank_memory;
+
+/* docs/ARCHITECTURE.md, "Memory of a rank". */
+static csl_status count_memory(const csl_federated_run *run,
+                               const plan_data *data,
+                               uint32_t rank,
+                               rank_memory *memory)
+{
+    const csl_study *study = run->study;
+    uint64_t vector = run->parameter_count * sizeof(float);
+    uint32_t institutions = csl_placement_count(&run->placement, rank);
+    uint32_t first = 0;
+    uint32_t end = 0;
+    csl_placement_shards(&run->placement, rank, &first, &end);
+    uint32_t shards =
+        end - first < study->institutions.ranks_each ? end - first : study->institutions.ranks_each;
+    bool control = csl_federation_has_control(run->federation);
+    uint64_t vectors = 2 + (csl_federation_has_moments(run->federation) ? 2u : 0u) +
+                       (control ? 1 + institutions : 0u) +
+                       (study->evaluation.cross_site ? institutions : 0u) + shards + 2;
+    memory->model = vectors * vector;
+    uint64_t device = 0;
+    CSL_TRY(csl_model_memory_size(run->spec, study->training.batch, true, &device));
+    uint64_t moments = study->training.optimizer == CSL_OPTIMIZER_ADAMW ? 2 : 1;
+    memory->training = shards * (device + moments * vector);
+    CSL_TRY(csl_model_memory_size(run->spec, study->evaluation.batch, false, &memory->evaluation));
+    memory->receive = (control ? 2u : 1u) * csl_collector_size(run->parameter_count,
+                                                               study->institutions.per_round, rank,
+                                                               run->rank_count);
+    memory->images = data->size / study->institutions.count * institutions;
+    return CSL_OK;
+}
+
+static void format_size(uint64_t size, char *text, size_t capacity)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)size;
+    size_t unit = 0;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, capacity, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+}
+
+static csl_status add_memory(const csl_federated_run *run, const plan_data *data, csl_text *text)
+{
+    csl_table *table = NULL;
+    CSL_TRY(csl_table_create((const char *const[]){"rank", "node", "institutions", "model",
+                                                   "training", "evaluation", "receive buffer",
+                                                   "images", "together", NULL},
+                             &table));
+    csl_status status = CSL_OK;
+    for (uint32_t rank = 0; rank < run->rank_count && status == CSL_OK; rank++) {
+        rank_memory memory = {0};
+        status = count_memory(run, data, rank, &memory);
+        char cells[8][32];
+        snprintf(cells[0], sizeof cells[0], "%u", rank);
+        snprintf(cells[1], sizeof cells[1], "%u", csl_placement_count(&run->placement, rank));
+        format_size(memory.model, cells[2], sizeof cells[2]);
+        format_size(memory.training, cells[3], sizeof cells[3]);
+        format_size(memory.evaluation, cells[4], sizeof cells[4]);
+        format_size(memory.receive, cells[5], sizeof cells[5]);
+        format_size(memory.images, cells[6], sizeof cells[6]);
+        format_size(memory.model + memory.training + memory.evaluation + memory.receive +
+                        memory.images,
+                    cells[7], sizeof cells[7]);
+        csl_table_add_row(
+            table, (const char *const[]){cells[0], csl_communicator_host(run->communicator, rank),
+                                         cells[1], cells[2], cells[3], cells[4], cells[5], cells[6],
+                                         cells[7]});
+    }
+    if (status == CSL_OK) {
+        status = csl_table_render(table, text);
+    }
+    csl_table_destroy(table);
+    return status;
+}
+
+/* Seconds of the whole run, if institutions are of equal size and ranks beyond the cores share. */
+static double
+estimate_seconds(const csl_federated_run *run, const plan_data *data, double image_seconds)
+{
+    const csl_study *study = run->study;
+    double images = (double)data->counts[0] / study->institutions.count;
+    if (study->training.local_steps > 0) {
+        images = (double)study->training.local_steps * study->training.batch;
+    } else {
+        images *= study->training.local_epochs;
+    }
+    double busiest = ceil((double)study->institutions.per_round / run->rank_count);
+    double shards = fmin(study->institutions.ranks_each,
+                         fmax(1, (double)run->rank_count / study->institutions.count));
+    double cores = (double)sysconf(_SC_NPROCESSORS_ONLN);
+    double wanted = csl_communicator_local_size(run->communicator) * (double)study->threads;
+    double crowding =
+        strncmp(run->device_name, "host", 4) == 0 ? fmax(1, wanted / fmax(cores, 1)) : 1;
+    double forward = 0;
+    double training = 1;
+    csl_model_spec_operations(run->spec, &forward, &training);
+    double evaluations = study->evaluation.every_rounds
+                             ? 1 + ceil((double)study->rounds / study->evaluation.every_rounds)
+                             : 1;
+    double evaluated = (double)(data->counts[1] + data->counts[2]) /
+                       fmin(run->rank_count, study->institutions.count);
+    return crowding * image_seconds *
+           (study->rounds * busiest * images / shards +
+            evaluations * evaluated * forward / training);
+}
+
+static csl_status
+add_costs(const csl_federated_run *run, const plan_data *data, double image_seconds, csl_text *text)
+{
+    const csl_study *study = run->study;
+    uint64_t vectors = csl_federation_has_control(run->federation) ? 2 : 1;
+    uint64_t up = vectors * study->institutions.per_round * run->parameter_count * sizeof(float);
+    uint64_t down = vectors * run->rank_count * run->parameter_count * sizeof(float);
+    char sizes[2][32];
+    format_size(up, sizes[0], sizeof sizes[0]);
+    format_size(down, sizes[1], sizeof sizes[1]);
+    double seconds = estimate_seconds(run, data, image_seconds);
+    csl_text_format(text,
+                    "\nA round sends %s of updates and brings %s of global models back.\n"
+                    "Measured here on %s: %.0f training images a second.\n"
+                    "%u rounds should take about %.0f s (%.1f min), if the institutions are of "
+                    "equal size.\n",
+                    sizes[0], sizes[1], csl_device_get_info(run->devices[0])->description,
+                    1 / image_seconds, study->rounds, seconds, seconds / 60);
+    return csl_text_status(text);
+}
+
+static csl_status plan_on_first_rank(csl_federated_run *run, plan_data *data, csl_text *text)
+{
+    CSL_TRY(add_files(run, data));
+    if (data->counts[0] == 0) {
+        return csl_fail(CSL_E_RANGE, "%s: no training images", run->study->data.path);
+    }
+    const csl_dataset *sample = data->sample;
+    CSL_TRY(csl_study_model_spec(run->study, sample->shape, sample->task, sample->class_count,
+                                 &run->spec));
+    CSL_TRY(csl_model_spec_tensors(run->spec, &run->tensors, &run->tensor_count,
+                                   &run->parameter_count));
+    CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
+                                  &run->federation));
+    double image_seconds = 0;
+    CSL_TRY(measure_image(run, sample, &image_seconds));
+    csl_text_format(text,
+                    "Plan of study %s: %u institutions, %llu training, %llu validation, %llu test "
+                    "images; %s with %zu parameters.\n\n",
+                    run->study->name, run->study->institutions.count,
+                    (unsigned long long)data->counts[0], (unsigned long long)data->counts[1],
+                    (unsigned long long)data->counts[2], run->spec->name, run->parameter_count);
+    CSL_TRY(add_memory(run, data, text));
+    return add_costs(run, data, image_seconds, text);
+}
+
+csl_status csl_run_plan(csl_communicator *communicator, const csl_run_options *options)
+{
+    csl_federated_run run = {
+        .communicator = communicator,
+        .options = options,
+        .rank = csl_communicator_rank(communicator),
+        .rank_count = csl_communicator_size(communicator),
+    };
+    plan_data data = {0};
+    csl_text text = {0};
+    csl_status status = csl_run_load_study(&run);
+    if (status == CSL_OK) {
+        run.placement = (csl_placement){.institution_count = run.study->institutions.count,
+                                        .ranks_each = run.study->institutions.ranks_each,
+                                        .rank_count = run.rank_count};
+        status = csl_run_open_devices(&run);
+    }
+    if (status == CSL_OK) {
+        status = csl_agree(communicator,
+                           run.rank == 0 ? plan_on_first_rank(&run, &data, &text) : CSL_OK);
+    }
+    if (status == CSL_OK && run.rank == 0) {
+        csl_run_show(&run, &text);
+    }
+    csl_text_clear(&text);
+    csl_dataset_destroy(data.sample);
+    csl_run_clear(&run);
+    return status;
+}

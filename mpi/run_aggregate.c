@@ -1,0 +1,90 @@
+/* From the updates of a round to the next global model. */
+#include "run_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static csl_status weigh(const csl_federated_run *run, csl_weighting weighting, double *weights)
+{
+    uint64_t samples[CSL_ROWS_MAX];
+    uint32_t count = run->study->institutions.per_round;
+    for (uint32_t row = 0; row < count; row++) {
+        samples[row] = run->facts[run->sampled[row]].train_count;
+    }
+    return csl_federation_weights(weighting, samples, count, weights);
+}
+
+/* This rank's coordinates of the next model, in place. */
+static csl_status step(csl_federated_run *run, const csl_update_block *block, float *aggregate)
+{
+    const csl_run_options *options = run->options;
+    csl_coordinate_shard shard = block->shard;
+    if (options->aggregate) {
+        CSL_TRY(options->aggregate(options->aggregate_context, block, aggregate));
+    } else {
+        CSL_TRY(csl_aggregate_mean(run->host, block, aggregate));
+    }
+    csl_run_state *state = run->state;
+    return csl_federation_apply(run->federation, shard.begin, shard.count, aggregate,
+                                state->weights + shard.begin,
+                                state->first ? state->first + shard.begin : NULL,
+                                state->second ? state->second + shard.begin : NULL);
+}
+
+/* SCAFFOLD's server control moves by the plain mean of the differences, whatever the rule. */
+static csl_status step_control(csl_federated_run *run, csl_update_block *block, float *aggregate)
+{
+    double weights[CSL_ROWS_MAX];
+    CSL_TRY(weigh(run, CSL_WEIGHTING_EQUAL, weights));
+    block->weights = weights;
+    CSL_TRY(csl_aggregate_mean(run->host, block, aggregate));
+    return csl_scaffold_apply(run->federation, block->shard.begin, block->shard.count, aggregate,
+                              run->study->institutions.per_round, run->study->institutions.count,
+                              run->state->control + block->shard.begin);
+}
+
+static csl_status aggregate_shard(csl_federated_run *run, uint32_t round, float *aggregate)
+{
+    double weights[CSL_ROWS_MAX];
+    CSL_TRY(weigh(run, run->study->federation.weighting, weights));
+    csl_update_block block = {
+        .communicator = run->communicator,
+        .weights = weights,
+        .institutions = run->sampled,
+        .row_count = run->study->institutions.per_round,
+        .shard = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count),
+        .total = run->parameter_count,
+        .round = round,
+    };
+    CSL_TRY(csl_collector_finish(run->updates, &block.rows));
+    CSL_TRY(step(run, &block, aggregate));
+    if (run->controls) {
+        CSL_TRY(csl_collector_finish(run->controls, &block.rows));
+        CSL_TRY(step_control(run, &block, aggregate));
+    }
+    return CSL_OK;
+}
+
+csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
+{
+    run->news = (csl_news){.phase = CSL_PHASE_AGGREGATE,
+                           .round = round,
+                           .institutions_done = run->news.institutions_done};
+    CSL_TRY(csl_run_report(run));
+    csl_run_state *state = run->state;
+    size_t count = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
+    float *aggregate = malloc(count * sizeof *aggregate + 1);
+    csl_status status = aggregate ? aggregate_shard(run, round, aggregate)
+                                  : csl_fail(CSL_E_NO_MEMORY, "aggregate of %zu values", count);
+    free(aggregate);
+    CSL_TRY(csl_agree(run->communicator, status));
+    float *vectors[] = {state->weights, state->control, state->first, state->second};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        if (vectors[i]) {
+            CSL_TRY(csl_gather_coordinates(run->communicator, vectors[i], run->parameter_count));
+        }
+    }
+    state->round = round;
+    return CSL_OK;
+}

@@ -1,0 +1,82 @@
+/* The institution files: found in a folder, or made once by rank 0 from a pooled file. */
+#include "run_internal.h"
+
+#include <consilium/files.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int is_institution_file(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return entry->d_name[0] != '.' && length > 3 && strcmp(entry->d_name + length - 3, ".h5") == 0;
+}
+
+/* Every rank names the same files: rank 0 lists them, in order of name, and sends the names. */
+static csl_status list_files(csl_federated_run *run, const char *folder)
+{
+    struct dirent **entries = NULL;
+    int found = scandir(folder, &entries, is_institution_file, alphasort);
+    if (found < 0) {
+        return csl_fail(errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO, "%s: %s", folder,
+                        strerror(errno));
+    }
+    uint32_t count = run->study->institutions.count;
+    csl_status status = CSL_OK;
+    if ((uint32_t)found != count) {
+        status = csl_fail(CSL_E_RANGE,
+                          "%s: expected %u institution files (*.h5), as institutions.count says, "
+                          "found %d",
+                          folder, count, found);
+    }
+    for (int i = 0; i < found; i++) {
+        if (status == CSL_OK) {
+            int length = snprintf(run->files[i], CSL_PATH_MAX, "%s/%s", folder, entries[i]->d_name);
+            if (length >= CSL_PATH_MAX) {
+                status = csl_fail(CSL_E_RANGE, "%s: the path is too long", folder);
+            }
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out)
+{
+    const char *path = run->study->data.path;
+    struct stat info;
+    if (path[0] == 0) {
+        return csl_fail(CSL_E_NOT_FOUND,
+                        "%s: data.path is empty; name the data with --set data.path=FILE",
+                        run->options->study_path);
+    }
+    if (stat(path, &info) != 0) {
+        return csl_fail(CSL_E_NOT_FOUND, "data.path %s: %s", path, strerror(errno));
+    }
+    *pooled_out = !S_ISDIR(info.st_mode);
+    return *pooled_out ? CSL_OK : list_files(run, path);
+}
+
+csl_status csl_run_prepare_data(csl_federated_run *run)
+{
+    size_t size = run->study->institutions.count * sizeof *run->files;
+    run->files = calloc(1, size);
+    csl_status status = run->files ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "names of files");
+    if (status == CSL_OK && run->rank == 0) {
+        bool pooled = false;
+        status = csl_run_find_files(run, &pooled);
+        if (status == CSL_OK && pooled) {
+            status = csl_fail(CSL_E_UNSUPPORTED,
+                              "data.path %s: expected a folder with one file per institution, "
+                              "found a file",
+                              run->study->data.path);
+        }
+    }
+    CSL_TRY(csl_agree(run->communicator, status));
+    return csl_broadcast(run->communicator, run->files, size, 0);
+}

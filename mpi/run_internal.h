@@ -1,0 +1,126 @@
+/* The state of a run in progress, shared by the run_*.c files. */
+#ifndef CSL_RUN_INTERNAL_H
+#define CSL_RUN_INTERNAL_H
+
+#include <consilium/federation.h>
+#include <consilium/metrics.h>
+#include <consilium/placement.h>
+#include <consilium/report.h>
+#include <consilium/run.h>
+#include <consilium/study.h>
+#include <consilium/train.h>
+
+/* What every rank knows of every institution; sent from its owner. */
+typedef struct institution_facts {
+    char site[CSL_NAME_MAX];
+    csl_shape shape;
+    uint32_t task;
+    uint32_t class_count;
+    uint64_t train_count;
+    uint64_t validation_count;
+    uint64_t test_count;
+    uint64_t class_counts[CSL_CLASSES_MAX]; /* training labels */
+} institution_facts;
+
+/* What an institution reports of its training in a round. */
+typedef struct training_report {
+    double image_count;
+    double loss_mean;
+    double seconds;
+    double rate;
+    double step_count;
+} training_report;
+
+/* An institution with a shard on this rank. */
+typedef struct local_institution {
+    uint32_t index;
+    bool owner; /* this rank holds its first shard and speaks for it */
+    csl_dataset *dataset;
+    csl_normalisation normalisation;
+    csl_institution_state *state; /* in csl_run_state */
+    csl_trainer **trainers;       /* [shards here] kept over rounds if it is alone on the rank */
+    float *last_model;            /* [parameter_count] for the cross-site matrix, or NULL */
+    bool has_last_model;
+} local_institution;
+
+typedef struct csl_federated_run {
+    csl_communicator *communicator;
+    const csl_run_options *options;
+    uint32_t rank;
+    uint32_t rank_count;
+    csl_study *study;
+    uint8_t study_digest[CSL_SHA256_SIZE];
+    char study_sha256[CSL_SHA256_TEXT_SIZE];
+    char directory[CSL_PATH_MAX];
+    char data_directory[CSL_PATH_MAX]; /* of the institution files */
+    char (*files)[CSL_PATH_MAX];       /* [institutions] */
+    csl_placement placement;
+    institution_facts *facts; /* [institutions] */
+    char (*class_names)[CSL_NAME_MAX];
+    uint32_t local_count;
+    local_institution *locals; /* [local_count] in the order of training */
+    csl_model_spec *spec;
+    csl_tensor *tensors;
+    uint32_t tensor_count;
+    size_t parameter_count;
+    csl_federation *federation;
+    csl_run_state *state;
+    char device_name[CSL_NAME_MAX];
+    uint32_t device_count; /* one per shard that trains at the same time here */
+    csl_device **devices;
+    csl_device *host; /* aggregation */
+    csl_evaluator *evaluator;
+    csl_collector *updates;
+    csl_collector *controls;  /* SCAFFOLD */
+    uint32_t *sampled;        /* [per_round] */
+    training_report *reports; /* [institutions], rank 0 */
+    csl_news news;
+    double began;  /* first round */
+    double looked; /* at the progress, last */
+    /* rank 0 only: files and the last evaluation */
+    csl_line_file *metrics_file;
+    csl_line_file *rounds_file;
+    csl_metrics *validation; /* [institutions + 1], the last is the pool */
+    csl_metrics *test;
+    bool evaluated;
+} csl_federated_run;
+
+/* run_setup.c */
+CSL_MUST_CHECK csl_status csl_run_load_study(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_open_institutions(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_build_model(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_open_devices(csl_federated_run *run);
+local_institution *csl_run_local(csl_federated_run *run, uint32_t institution);
+void csl_run_clear(csl_federated_run *run);
+
+/* run_data.c: rank 0 makes or finds the institution files */
+CSL_MUST_CHECK csl_status csl_run_prepare_data(csl_federated_run *run);
+/* Checks data.path: a pooled file, or a folder whose files are then in run->files. */
+CSL_MUST_CHECK csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out);
+
+/* run_train.c */
+CSL_MUST_CHECK csl_status csl_run_train_round(csl_federated_run *run, uint32_t round);
+bool csl_run_is_stopped(const csl_federated_run *run);
+void csl_run_show_progress(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_report(csl_federated_run *run);
+
+/* run_aggregate.c */
+CSL_MUST_CHECK csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round);
+
+/* run_evaluate.c */
+CSL_MUST_CHECK csl_status csl_run_evaluate(csl_federated_run *run, uint32_t round);
+/* values_out: [institutions + 1][institutions] on rank 0, rows: global model, then local ones. */
+CSL_MUST_CHECK csl_status csl_run_cross_site(csl_federated_run *run, double *values_out);
+
+/* run_output.c: all on rank 0 only */
+CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_open_outputs(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_write_start(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_write_round(csl_federated_run *run,
+                                              const csl_round_record *record,
+                                              bool is_best);
+CSL_MUST_CHECK csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site);
+CSL_MUST_CHECK csl_status csl_run_close_outputs(csl_federated_run *run);
+void csl_run_show(csl_federated_run *run, const csl_text *text);
+
+#endif

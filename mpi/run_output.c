@@ -1,0 +1,372 @@
+/* What a run leaves behind and shows: only rank 0 comes here. */
+#include "run_internal.h"
+
+#include <consilium/files.h>
+#include <consilium/log.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void csl_run_show(csl_federated_run *run, const csl_text *text)
+{
+    if (run->options->table) {
+        run->options->table(run->options->context, csl_text_string(text));
+    }
+}
+
+static csl_status path_in_run(const csl_federated_run *run, const char *name, char *path_out)
+{
+    int length = snprintf(path_out, CSL_PATH_MAX, "%s/%s", run->directory, name);
+    return length < CSL_PATH_MAX
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
+}
+
+static csl_status make_folders(char *path)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        bool failed = mkdir(path, 0777) != 0 && errno != EEXIST;
+        csl_status status =
+            failed ? csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno)) : CSL_OK;
+        *slash = '/';
+        CSL_TRY(status);
+    }
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        return csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno));
+    }
+    return CSL_OK;
+}
+
+csl_status csl_run_claim_directory(csl_federated_run *run)
+{
+    const char *wanted = run->options->directory;
+    int length = wanted ? snprintf(run->directory, CSL_PATH_MAX, "%s", wanted)
+                        : snprintf(run->directory, CSL_PATH_MAX, "runs/%s", run->study->name);
+    if (length == 0 || length >= CSL_PATH_MAX) {
+        return csl_fail(CSL_E_RANGE, "run directory: expected a path of 1 to %d bytes",
+                        CSL_PATH_MAX - 1);
+    }
+    char path[CSL_PATH_MAX];
+    CSL_TRY(path_in_run(run, "study.yaml", path));
+    struct stat info;
+    if (stat(path, &info) == 0 && !run->options->overwrite) {
+        return csl_fail(CSL_E_STATE,
+                        "%s already holds a run; choose another folder with --out, or replace it "
+                        "with --overwrite",
+                        run->directory);
+    }
+    return make_folders(run->directory);
+}
+
+static csl_status append(csl_line_file *file, csl_text *text, csl_status status)
+{
+    if (status == CSL_OK) {
+        status = csl_text_status(text);
+    }
+    if (status == CSL_OK) {
+        status = csl_line_file_append(file, text->bytes, text->size);
+    }
+    csl_text_clear(text);
+    return status;
+}
+
+static csl_status write_study(csl_federated_run *run)
+{
+    char path[CSL_PATH_MAX];
+    CSL_TRY(path_in_run(run, "study.yaml", path));
+    csl_text text = {0};
+    csl_text_format(&text, "# The study as it was run, every key with its value.\n# sha256: %s\n",
+                    run->study_sha256);
+    csl_status status = csl_study_write(run->study, &text);
+    status = status == CSL_OK ? csl_text_status(&text) : status;
+    status = status == CSL_OK ? csl_file_write(path, text.bytes, text.size) : status;
+    csl_text_clear(&text);
+    return status;
+}
+
+csl_status csl_run_open_outputs(csl_federated_run *run)
+{
+    char path[CSL_PATH_MAX];
+    CSL_TRY(write_study(run));
+    CSL_TRY(path_in_run(run, "metrics.csv", path));
+    CSL_TRY(csl_line_file_open(path, 0, &run->metrics_file));
+    csl_text text = {0};
+    CSL_TRY(append(run->metrics_file, &text, csl_metrics_csv_heading(run->spec->task, &text)));
+    CSL_TRY(path_in_run(run, "rounds.jsonl", path));
+    return csl_line_file_open(path, 0, &run->rounds_file);
+}
+
+static void add_institution_row(const csl_federated_run *run, uint32_t i, csl_table *table)
+{
+    const institution_facts *facts = &run->facts[i];
+    char cells[6][CSL_NAME_MAX];
+    csl_text labels = {0};
+    uint32_t rank = csl_placement_owner(&run->placement, i);
+    snprintf(cells[0], sizeof cells[0], "%u", i);
+    snprintf(cells[1], sizeof cells[1], "%u", rank);
+    snprintf(cells[2], sizeof cells[2], "%llu", (unsigned long long)facts->train_count);
+    snprintf(cells[3], sizeof cells[3], "%llu", (unsigned long long)facts->validation_count);
+    snprintf(cells[4], sizeof cells[4], "%llu", (unsigned long long)facts->test_count);
+    for (uint32_t c = 0; c < facts->class_count && c < 8; c++) {
+        csl_text_format(&labels, c ? " / %llu" : "%llu",
+                        (unsigned long long)facts->class_counts[c]);
+    }
+    if (facts->class_count > 8) {
+        csl_text_add(&labels, " / ...");
+    }
+    bool labelled = facts->task == CSL_TASK_BINARY || facts->task == CSL_TASK_MULTICLASS;
+    csl_table_add_row(table,
+                      (const char *const[]){cells[0], facts->site, cells[2], cells[3], cells[4],
+                                            labelled ? csl_text_string(&labels) : "", cells[1],
+                                            csl_communicator_host(run->communicator, rank)});
+    csl_text_clear(&labels);
+}
+
+static csl_status add_institutions(const csl_federated_run *run, csl_text *text)
+{
+    csl_table *table = NULL;
+    CSL_TRY(csl_table_create((const char *const[]){"institution", "site", "training", "validation",
+                                                   "test", "training images by class", "rank",
+                                                   "node", NULL},
+                             &table));
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        add_institution_row(run, i, table);
+    }
+    csl_status status = csl_table_render(table, text);
+    csl_table_destroy(table);
+    return status;
+}
+
+static void add_summary(const csl_federated_run *run, csl_text *text)
+{
+    static const char *const algorithms[] = {"FedAvg", "FedProx", "SCAFFOLD", "FedAdam", "FedYogi"};
+    const csl_study *study = run->study;
+    double forward = 0;
+    double training = 0;
+    csl_model_spec_operations(run->spec, &forward, &training);
+    csl_text_format(text,
+                    "Study %s: %u institutions train %s (%zu parameters, %.1f MFLOP an image) by "
+                    "%s for %u rounds.\n",
+                    study->name, study->institutions.count, run->spec->name, run->parameter_count,
+                    training / 1e6, algorithms[study->federation.algorithm], study->rounds);
+    if (study->institutions.per_round < study->institutions.count) {
+        csl_text_format(text, "%u of them take part in each round.\n",
+                        study->institutions.per_round);
+    }
+    csl_text_format(text,
+                    "%u rank%s, device %s, %u thread%s an institution%s. Results go to %s\n\n",
+                    run->rank_count, run->rank_count == 1 ? "" : "s",
+                    csl_device_get_info(run->devices[0])->description, study->threads,
+                    study->threads == 1 ? "" : "s",
+                    study->institutions.ranks_each > 1 ? " shard" : "", run->directory);
+}
+
+csl_status csl_run_write_start(csl_federated_run *run)
+{
+    csl_text text = {0};
+    add_summary(run, &text);
+    csl_status status = add_institutions(run, &text);
+    csl_text_add(&text, "\n");
+    if (status == CSL_OK) {
+        status = csl_round_table_heading(run->spec->task, &text);
+    }
+    if (status == CSL_OK) {
+        csl_run_show(run, &text);
+    }
+    csl_text_clear(&text);
+    CSL_TRY(status);
+    csl_event *event = NULL;
+    CSL_TRY(csl_event_create("start", &event));
+    csl_event_add_text(event, "study", run->study->name);
+    csl_event_add_text(event, "study_sha256", run->study_sha256);
+    csl_event_add_integer(event, "ranks", run->rank_count);
+    csl_event_add_integer(event, "institutions", run->study->institutions.count);
+    csl_event_add_integer(event, "parameters", run->parameter_count);
+    csl_event_add_text(event, "model", run->spec->name);
+    csl_event_add_text(event, "device", run->device_name);
+    csl_event_add_integer(event, "threads", run->study->threads);
+    csl_event_add_text(event, "mpi", csl_mpi_library());
+    status = csl_event_write(event, run->rounds_file);
+    csl_event_destroy(event);
+    return status;
+}
+
+static csl_status
+write_model(csl_federated_run *run, const char *name, const float *weights, uint32_t round)
+{
+    char path[CSL_PATH_MAX];
+    CSL_TRY(path_in_run(run, name, path));
+    return csl_model_write(path, run->spec, weights, run->study_sha256, round);
+}
+
+static csl_status write_round_event(csl_federated_run *run, const csl_round_record *record)
+{
+    csl_event *event = NULL;
+    CSL_TRY(csl_event_create("round", &event));
+    csl_event_add_round(event, record);
+    uint32_t count = run->study->institutions.per_round;
+    uint64_t *ids = calloc(count, sizeof *ids);
+    double *losses = calloc(count, sizeof *losses);
+    if (ids && losses && record->round > 0) {
+        for (uint32_t row = 0; row < count; row++) {
+            ids[row] = run->sampled[row];
+            losses[row] = run->reports[run->sampled[row]].loss_mean;
+        }
+        csl_event_add_integers(event, "sampled", ids, count);
+        csl_event_add_numbers(event, "sampled_train_loss", losses, count);
+    }
+    free(ids);
+    free(losses);
+    csl_status status = csl_event_write(event, run->rounds_file);
+    csl_event_destroy(event);
+    return status;
+}
+
+csl_status csl_run_write_round(csl_federated_run *run, const csl_round_record *record, bool is_best)
+{
+    csl_text text = {0};
+    csl_status status =
+        append(run->metrics_file, &text, csl_metrics_csv_row(run->spec->task, record, &text));
+    CSL_TRY(status);
+    CSL_TRY(write_round_event(run, record));
+    if (is_best) {
+        CSL_TRY(write_model(run, "model.h5", run->state->weights, record->round));
+    }
+    if (record->validation) {
+        CSL_TRY(write_model(run, "model-last.h5", run->state->weights, record->round));
+    }
+    status = csl_round_table_row(run->spec->task, record, &text);
+    if (status == CSL_OK) {
+        csl_run_show(run, &text);
+    }
+    csl_text_clear(&text);
+    return status;
+}
+
+static csl_status add_final_table(csl_federated_run *run, csl_text *text)
+{
+    uint32_t count = run->study->institutions.count;
+    csl_final_row *rows = calloc(count + 1, sizeof *rows);
+    if (!rows) {
+        return csl_fail(CSL_E_NO_MEMORY, "final table");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        rows[i] = (csl_final_row){.name = run->facts[i].site,
+                                  .train_count = run->facts[i].train_count,
+                                  .validation = &run->validation[i],
+                                  .test = &run->test[i]};
+        rows[count].train_count += rows[i].train_count;
+    }
+    rows[count].name = "all together";
+    rows[count].validation = &run->validation[count];
+    rows[count].test = &run->test[count];
+    csl_status status = csl_final_table(run->spec->task, rows, count + 1, text);
+    free(rows);
+    return status;
+}
+
+static csl_status add_cross_site(csl_federated_run *run, const double *values, csl_text *text)
+{
+    uint32_t count = run->study->institutions.count;
+    const char **names = calloc(count + 1, sizeof *names);
+    if (!names) {
+        return csl_fail(CSL_E_NO_MEMORY, "cross-site matrix");
+    }
+    names[0] = "global model";
+    for (uint32_t i = 0; i < count; i++) {
+        names[i + 1] = run->facts[i].site;
+    }
+    csl_text file = {0};
+    char path[CSL_PATH_MAX];
+    csl_text_add(text, "\nEach institution's own last model (rows) on each institution's test "
+                       "images (columns):\n\n");
+    csl_status status = csl_cross_site_table(names, count + 1, names + 1, count, values, text);
+    if (status == CSL_OK) {
+        status = csl_cross_site_csv(names, count + 1, names + 1, count, values, &file);
+    }
+    status = status == CSL_OK ? csl_text_status(&file) : status;
+    status = status == CSL_OK ? path_in_run(run, "cross-site.csv", path) : status;
+    status = status == CSL_OK ? csl_file_write(path, file.bytes, file.size) : status;
+    csl_text_clear(&file);
+    free(names);
+    return status;
+}
+
+static csl_status write_institution_events(csl_federated_run *run)
+{
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        csl_event *event = NULL;
+        CSL_TRY(csl_event_create("institution", &event));
+        csl_event_add_integer(event, "institution", i);
+        csl_event_add_text(event, "site", run->facts[i].site);
+        csl_event_add_integer(event, "training_images", run->facts[i].train_count);
+        csl_event_add_metrics(event, "validation", &run->validation[i]);
+        csl_event_add_metrics(event, "test", &run->test[i]);
+        csl_status status = csl_event_write(event, run->rounds_file);
+        csl_event_destroy(event);
+        CSL_TRY(status);
+    }
+    return CSL_OK;
+}
+
+static csl_status write_end_event(csl_federated_run *run)
+{
+    csl_event *event = NULL;
+    CSL_TRY(csl_event_create("end", &event));
+    csl_event_add_number(event, "seconds", csl_clock_seconds() - run->began);
+    csl_event_add_integer(event, "best_round", run->state->best_round);
+    csl_event_add_number(event, "best_score",
+                         run->state->has_best ? run->state->best_score : (double)NAN);
+    csl_event_add_metrics(event, "test", &run->test[run->study->institutions.count]);
+    csl_status status = csl_event_write(event, run->rounds_file);
+    csl_event_destroy(event);
+    return status;
+}
+
+csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
+{
+    CSL_TRY(write_institution_events(run));
+    CSL_TRY(write_end_event(run));
+    csl_run_state *state = run->state;
+    /* The file is made again from the state, so that it is there also when nothing was ever best
+     * (no institution has validation images). */
+    const float *best = state->has_best ? state->best_weights : state->weights;
+    CSL_TRY(write_model(run, "model.h5", best, state->has_best ? state->best_round : state->round));
+    csl_text text = {0};
+    csl_text_add(&text, "\nThe last global model, at each institution:\n\n");
+    csl_status status = add_final_table(run, &text);
+    const csl_metrics *pool = &run->test[run->study->institutions.count];
+    if (status == CSL_OK && pool->confusion && pool->count > 0) {
+        csl_text_add(&text, "\nTest images of all institutions, what is true (rows) against what "
+                            "the model says (columns):\n\n");
+        status = csl_confusion_table(pool, (const char(*)[CSL_NAME_MAX])run->class_names, &text);
+    }
+    if (status == CSL_OK && cross_site) {
+        status = add_cross_site(run, cross_site, &text);
+    }
+    if (status == CSL_OK) {
+        csl_text_format(&text,
+                        "\n%.1f s. Best model by validation: round %u, in %s/model.h5; the last: "
+                        "%s/model-last.h5\n",
+                        csl_clock_seconds() - run->began,
+                        state->has_best ? state->best_round : state->round, run->directory,
+                        run->directory);
+        csl_run_show(run, &text);
+    }
+    csl_text_clear(&text);
+    return status;
+}
+
+csl_status csl_run_close_outputs(csl_federated_run *run)
+{
+    csl_status metrics = csl_line_file_close(run->metrics_file);
+    run->metrics_file = NULL;
+    csl_status rounds = csl_line_file_close(run->rounds_file);
+    run->rounds_file = NULL;
+    return metrics != CSL_OK ? metrics : rounds;
+}

@@ -1,0 +1,383 @@
+/* From a study file to institutions, a model and devices, on every rank. */
+#include "run_internal.h"
+
+#include <consilium/files.h>
+#include <consilium/log.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Reads a file of at most `limit` bytes on rank 0. */
+static csl_status read_file(const char *path, size_t limit, char **bytes_out, uint64_t *size_out)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        return csl_fail(errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO, "study %s: %s", path,
+                        strerror(errno));
+    }
+    char *bytes = malloc(limit + 1);
+    if (!bytes) {
+        fclose(file);
+        return csl_fail(CSL_E_NO_MEMORY, "study %s", path);
+    }
+    size_t size = fread(bytes, 1, limit + 1, file);
+    bool failed = ferror(file);
+    int cause = errno;
+    fclose(file);
+    if (failed || size > limit) {
+        free(bytes);
+        return failed ? csl_fail(CSL_E_IO, "study %s: %s", path, strerror(cause))
+                      : csl_fail(CSL_E_FORMAT, "study %s: larger than %zu bytes", path, limit);
+    }
+    *bytes_out = bytes;
+    *size_out = size;
+    return CSL_OK;
+}
+
+/* Rank 0 reads and checks the study with its environment and overrides, and writes it out resolved;
+ * that text is what every rank then parses, so all have the same study. */
+static csl_status resolve_study(csl_federated_run *run, csl_text *text)
+{
+    const csl_run_options *options = run->options;
+    csl_study_sources sources = {
+        .overrides = options->overrides,
+        .override_count = options->override_count,
+        .environment = (const char *const *)environ,
+    };
+    char *bytes = NULL;
+    uint64_t size = 0;
+    CSL_TRY(read_file(options->study_path, CSL_STUDY_SIZE_MAX, &bytes, &size));
+    csl_study *study = NULL;
+    csl_status status = csl_study_parse(options->study_path, bytes, size, &sources, &study);
+    free(bytes);
+    if (status == CSL_OK) {
+        status = csl_study_write(study, text);
+    }
+    csl_study_destroy(study);
+    return status == CSL_OK ? csl_text_status(text) : status;
+}
+
+csl_status csl_run_load_study(csl_federated_run *run)
+{
+    csl_text text = {0};
+    csl_status status = run->rank == 0 ? resolve_study(run, &text) : CSL_OK;
+    status = csl_agree(run->communicator, status);
+    uint64_t size = text.size;
+    if (status == CSL_OK) {
+        status = csl_broadcast(run->communicator, &size, sizeof size, 0);
+    }
+    char *bytes = text.bytes;
+    if (status == CSL_OK && run->rank != 0) {
+        bytes = malloc(size + 1);
+        status = bytes ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "study");
+    }
+    status = csl_agree(run->communicator, status);
+    if (status == CSL_OK) {
+        status = csl_broadcast(run->communicator, bytes, size, 0);
+    }
+    if (status == CSL_OK) {
+        status = csl_study_parse("study", bytes, size, NULL, &run->study);
+    }
+    if (status == CSL_OK) {
+        status = csl_study_sha256(run->study, run->study_digest);
+    }
+    if (status == CSL_OK) {
+        csl_hex(run->study_digest, CSL_SHA256_SIZE, run->study_sha256);
+    }
+    if (bytes != text.bytes) {
+        free(bytes);
+    }
+    csl_text_clear(&text);
+    return csl_agree(run->communicator, status);
+}
+
+static void learn_facts(const csl_dataset *dataset, institution_facts *facts)
+{
+    memcpy(facts->site, dataset->site, sizeof facts->site);
+    facts->shape = dataset->shape;
+    facts->task = dataset->task;
+    facts->class_count = dataset->class_count;
+    facts->train_count = csl_dataset_split_count(dataset, CSL_SPLIT_TRAIN);
+    facts->validation_count = csl_dataset_split_count(dataset, CSL_SPLIT_VALIDATION);
+    facts->test_count = csl_dataset_split_count(dataset, CSL_SPLIT_TEST);
+    for (uint64_t i = 0; dataset->labels && i < dataset->count; i++) {
+        int32_t label = dataset->labels[i];
+        if (dataset->split[i] == CSL_SPLIT_TRAIN && label >= 0 && label < CSL_CLASSES_MAX) {
+            facts->class_counts[label]++;
+        }
+    }
+}
+
+static csl_status open_institution(csl_federated_run *run, local_institution *local)
+{
+    const char *path = run->files[local->index];
+    CSL_TRY(csl_dataset_read(path, &local->dataset));
+    institution_facts *facts = &run->facts[local->index];
+    learn_facts(local->dataset, facts);
+    if (facts->train_count == 0) {
+        return csl_fail(CSL_E_RANGE, "%s: expected training images, found none", path);
+    }
+    return csl_normalisation_measure(local->dataset, &local->normalisation);
+}
+
+/* All institutions must hold the same kind of images and answer the same question. */
+static csl_status compare_facts(const csl_federated_run *run)
+{
+    const institution_facts *first = &run->facts[0];
+    for (uint32_t i = 1; i < run->study->institutions.count; i++) {
+        const institution_facts *other = &run->facts[i];
+        if (memcmp(&first->shape, &other->shape, sizeof first->shape) != 0) {
+            return csl_fail(CSL_E_SHAPE,
+                            "%s: images of %ux%ux%u with %u channels, but %s has %ux%ux%u with %u",
+                            run->files[i], other->shape.extent[0], other->shape.extent[1],
+                            other->shape.extent[2], other->shape.channels, run->files[0],
+                            first->shape.extent[0], first->shape.extent[1], first->shape.extent[2],
+                            first->shape.channels);
+        }
+        if (first->task != other->task || first->class_count != other->class_count) {
+            return csl_fail(CSL_E_SHAPE,
+                            "%s: another task than %s, or another number of classes (%u, not %u)",
+                            run->files[i], run->files[0], other->class_count, first->class_count);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status share_facts(csl_federated_run *run)
+{
+    uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
+    if (!parts) {
+        return csl_agree(run->communicator, csl_fail(CSL_E_NO_MEMORY, "institutions"));
+    }
+    uint32_t count = run->study->institutions.count;
+    uint32_t institution = 0;
+    for (uint32_t rank = 0; rank < run->rank_count; rank++) {
+        parts[rank] = institution * sizeof *run->facts;
+        while (institution < count && csl_placement_owner(&run->placement, institution) == rank) {
+            institution++;
+        }
+    }
+    parts[run->rank_count] = count * sizeof *run->facts;
+    csl_status status = csl_gather_all(run->communicator, run->facts, parts);
+    free(parts);
+    CSL_TRY(status);
+    return csl_agree(run->communicator, run->rank == 0 ? compare_facts(run) : CSL_OK);
+}
+
+csl_status csl_run_open_institutions(csl_federated_run *run)
+{
+    uint32_t count = run->study->institutions.count;
+    run->local_count = csl_placement_count(&run->placement, run->rank);
+    run->locals = calloc(run->local_count + 1, sizeof *run->locals);
+    run->facts = calloc(count, sizeof *run->facts);
+    run->reports = calloc(count, sizeof *run->reports);
+    run->sampled = calloc(count, sizeof *run->sampled);
+    uint32_t *order = calloc(run->local_count + 1, sizeof *order);
+    csl_status status = CSL_OK;
+    if (!run->locals || !run->facts || !run->reports || !run->sampled || !order) {
+        status = csl_fail(CSL_E_NO_MEMORY, "%u institutions", count);
+    } else {
+        csl_placement_order(&run->placement, run->rank, order);
+    }
+    for (uint32_t i = 0; i < run->local_count && status == CSL_OK; i++) {
+        run->locals[i].index = order[i];
+        run->locals[i].owner = csl_placement_owner(&run->placement, order[i]) == run->rank;
+        status = open_institution(run, &run->locals[i]);
+    }
+    free(order);
+    CSL_TRY(csl_agree(run->communicator, status));
+    return share_facts(run);
+}
+
+local_institution *csl_run_local(csl_federated_run *run, uint32_t institution)
+{
+    for (uint32_t i = 0; i < run->local_count; i++) {
+        if (run->locals[i].index == institution) {
+            return &run->locals[i];
+        }
+    }
+    return NULL;
+}
+
+/* "auto" spreads the ranks of a node over its GPUs; without one it is the host. */
+static void choose_device(csl_federated_run *run)
+{
+    uint32_t gpu_count = csl_device_gpu_count();
+    if (strcmp(run->study->device, "auto") != 0) {
+        snprintf(run->device_name, sizeof run->device_name, "%s", run->study->device);
+    } else if (gpu_count == 0) {
+        snprintf(run->device_name, sizeof run->device_name, "host");
+    } else {
+        snprintf(run->device_name, sizeof run->device_name, "cuda:%u",
+                 csl_communicator_local_rank(run->communicator) % gpu_count);
+    }
+}
+
+static csl_status open_devices(csl_federated_run *run)
+{
+    choose_device(run);
+    uint32_t shards = 1;
+    for (uint32_t i = 0; i < run->local_count; i++) {
+        uint32_t begin = run->locals[i].index * run->placement.ranks_each;
+        uint32_t here = 0;
+        for (uint32_t shard = begin; shard < begin + run->placement.ranks_each; shard++) {
+            here += csl_placement_rank(&run->placement, shard) == run->rank;
+        }
+        shards = here > shards ? here : shards;
+    }
+    run->devices = calloc(shards, sizeof(csl_device *));
+    if (!run->devices) {
+        return csl_fail(CSL_E_NO_MEMORY, "devices");
+    }
+    run->device_count = shards;
+    for (uint32_t i = 0; i < shards; i++) {
+        CSL_TRY(csl_device_open(run->device_name, run->study->threads, &run->devices[i]));
+    }
+    return csl_device_open("host", run->study->threads, &run->host);
+}
+
+csl_status csl_run_open_devices(csl_federated_run *run)
+{
+    CSL_TRY(csl_agree(run->communicator, open_devices(run)));
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t used = csl_communicator_local_size(run->communicator) * run->study->threads;
+    if (run->rank == 0 && cores > 0 && used > (uint64_t)cores &&
+        strncmp(run->device_name, "host", 4) == 0) {
+        csl_log(CSL_LOG_WARN, "run",
+                "%u ranks with %u thread%s each share the %ld cores of %s; expect it to be slower "
+                "than with fewer ranks",
+                csl_communicator_local_size(run->communicator), run->study->threads,
+                run->study->threads == 1 ? "" : "s", cores,
+                csl_communicator_host(run->communicator, 0));
+    }
+    return CSL_OK;
+}
+
+static csl_status build_state(csl_federated_run *run)
+{
+    csl_text text = {0};
+    float *weights = malloc(run->parameter_count * sizeof *weights);
+    uint32_t *ids = calloc(run->local_count + 1, sizeof *ids);
+    csl_status status = CSL_OK;
+    if (!weights || !ids) {
+        status = csl_fail(CSL_E_NO_MEMORY, "a model of %zu parameters", run->parameter_count);
+    }
+    if (status == CSL_OK && run->rank == 0) {
+        status = csl_model_initialise(run->spec, run->study->seed, weights);
+    }
+    status = csl_agree(run->communicator, status);
+    if (status == CSL_OK) {
+        status =
+            csl_broadcast(run->communicator, weights, run->parameter_count * sizeof *weights, 0);
+    }
+    for (uint32_t i = 0; i < run->local_count && status == CSL_OK; i++) {
+        ids[i] = run->locals[i].index;
+    }
+    if (status == CSL_OK) {
+        status = csl_run_state_create(run->federation, weights, ids, run->local_count, NULL,
+                                      &run->state);
+    }
+    for (uint32_t i = 0; i < run->local_count && status == CSL_OK; i++) {
+        run->locals[i].state = &run->state->institutions[i];
+    }
+    if (status == CSL_OK) {
+        memcpy(run->state->study_sha256, run->study_digest, CSL_SHA256_SIZE);
+    }
+    csl_text_clear(&text);
+    free(weights);
+    free(ids);
+    return csl_agree(run->communicator, status);
+}
+
+static csl_status build_parts(csl_federated_run *run)
+{
+    const institution_facts *facts = &run->facts[0];
+    CSL_TRY(csl_study_model_spec(run->study, facts->shape, (csl_task)facts->task,
+                                 facts->class_count, &run->spec));
+    CSL_TRY(csl_model_spec_tensors(run->spec, &run->tensors, &run->tensor_count,
+                                   &run->parameter_count));
+    CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
+                                  &run->federation));
+    uint32_t rows = run->study->institutions.per_round;
+    CSL_TRY(csl_collector_create(run->communicator, run->parameter_count, rows, 0, &run->updates));
+    if (csl_federation_has_control(run->federation)) {
+        CSL_TRY(
+            csl_collector_create(run->communicator, run->parameter_count, rows, 1, &run->controls));
+    }
+    for (uint32_t i = 0; i < run->local_count && run->study->evaluation.cross_site; i++) {
+        local_institution *local = &run->locals[i];
+        local->last_model = local->owner ? malloc(run->parameter_count * sizeof(float)) : NULL;
+        if (local->owner && !local->last_model) {
+            return csl_fail(CSL_E_NO_MEMORY, "local models for the cross-site matrix");
+        }
+    }
+    return CSL_OK;
+}
+
+csl_status csl_run_build_model(csl_federated_run *run)
+{
+    CSL_TRY(csl_agree(run->communicator, build_parts(run)));
+    CSL_TRY(build_state(run));
+    csl_status status = csl_evaluator_create(run->devices[0], run->spec,
+                                             run->study->evaluation.batch, &run->evaluator);
+    if (status == CSL_OK && run->rank == 0) {
+        size_t count = run->study->institutions.count + 1;
+        run->validation = calloc(count, sizeof *run->validation);
+        run->test = calloc(count, sizeof *run->test);
+        if (!run->validation || !run->test) {
+            status = csl_fail(CSL_E_NO_MEMORY, "metrics of %zu institutions", count);
+        }
+    }
+    return csl_agree(run->communicator, status);
+}
+
+static void clear_locals(csl_federated_run *run)
+{
+    for (uint32_t i = 0; run->locals && i < run->local_count; i++) {
+        local_institution *local = &run->locals[i];
+        for (uint32_t k = 0; local->trainers && k < run->device_count; k++) {
+            csl_trainer_destroy(local->trainers[k]);
+        }
+        free(local->trainers);
+        csl_dataset_destroy(local->dataset);
+        free(local->last_model);
+    }
+    free(run->locals);
+}
+
+void csl_run_clear(csl_federated_run *run)
+{
+    csl_collector_destroy(run->updates);
+    csl_collector_destroy(run->controls);
+    csl_evaluator_destroy(run->evaluator);
+    clear_locals(run);
+    for (uint32_t i = 0; run->validation && run->test && i <= run->study->institutions.count; i++) {
+        csl_metrics_clear(&run->validation[i]);
+        csl_metrics_clear(&run->test[i]);
+    }
+    free(run->validation);
+    free(run->test);
+    csl_run_state_destroy(run->state);
+    csl_federation_destroy(run->federation);
+    free(run->tensors);
+    csl_model_spec_destroy(run->spec);
+    for (uint32_t i = 0; run->devices && i < run->device_count; i++) {
+        csl_device_close(run->devices[i]);
+    }
+    free(run->devices);
+    csl_device_close(run->host);
+    free(run->facts);
+    free(run->class_names);
+    free(run->reports);
+    free(run->sampled);
+    free(run->files);
+    csl_line_file_close(run->metrics_file);
+    csl_line_file_close(run->rounds_file);
+    csl_study_destroy(run->study);
+}

@@ -1,0 +1,263 @@
+/* Communication against oracles: every rank knows what everyone sent, from the shared seed. */
+#include "test_support.h"
+
+#include <consilium/distribute.h>
+#include <consilium/placement.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static csl_communicator *communicator;
+static uint32_t rank;
+static uint32_t size;
+
+/* Value `index` of a vector that belongs to `owner`: the same on every rank, signs and magnitudes
+ * mixed so that another order of summation gives other bits. */
+static float value_of(uint32_t owner, size_t index)
+{
+    uint64_t z = csl_test_seed() + owner * 0x9e3779b97f4a7c15u + index * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    float mantissa = (float)(int32_t)(uint32_t)z * 0x1p-31f;
+    return mantissa * (float)(1u << (z >> 59));
+}
+
+static void the_lowest_failing_rank_is_heard_by_all(void)
+{
+    CHECK_OK(csl_agree(communicator, CSL_OK));
+    for (uint32_t first = 0; first < size; first++) {
+        csl_status status = CSL_OK;
+        if (rank >= first) {
+            status = csl_fail(CSL_E_FORMAT, "file %u is broken", rank);
+        }
+        char expected[64];
+        snprintf(expected, sizeof expected, "file %u is broken", first);
+        CHECK_STATUS(csl_agree(communicator, status), CSL_E_FORMAT);
+        CHECK_CONTAINS(csl_error_message(), expected);
+        CHECK_U64(csl_agreed_rank(communicator), first);
+    }
+}
+
+static void an_echo_does_not_hide_the_cause(void)
+{
+    csl_status status = csl_fail(CSL_E_COMM, "another shard failed");
+    if (rank == size - 1) {
+        status = csl_fail(CSL_E_RANGE, "the cause");
+    }
+    CHECK_STATUS(csl_agree(communicator, status), CSL_E_RANGE);
+    CHECK_CONTAINS(csl_error_message(), "the cause");
+}
+
+static void sums_and_gathers_are_complete(void)
+{
+    int64_t values[3] = {rank, (int64_t)1 << 60, -(int64_t)rank};
+    values[1] = rank == 0 ? values[1] : 1;
+    CHECK_OK(csl_sum_integers(communicator, values, 3));
+    CHECK_U64((uint64_t)values[0], size * (size - 1) / 2);
+    CHECK_U64((uint64_t)values[1], ((uint64_t)1 << 60) + size - 1);
+    size_t total = 3 * CSL_TILE + 17;
+    float *vector = calloc(total, sizeof *vector);
+    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
+    for (size_t i = own.begin; i < own.begin + own.count; i++) {
+        vector[i] = value_of(7, i);
+    }
+    CHECK_OK(csl_gather_coordinates(communicator, vector, total));
+    uint64_t wrong = 0;
+    for (size_t i = 0; i < total; i++) {
+        float expected = value_of(7, i);
+        wrong += memcmp(&vector[i], &expected, sizeof expected) != 0;
+    }
+    CHECK_U64(wrong, 0);
+    free(vector);
+}
+
+static void every_shard_has_one_rank_and_every_rank_one_order(void)
+{
+    for (uint32_t trial = 0; trial < 200; trial++) {
+        csl_placement placement = {.institution_count = 1 + trial % 13,
+                                   .ranks_each = 1 + trial / 13 % 4,
+                                   .rank_count = 1 + trial % 9};
+        uint32_t shards = placement.institution_count * placement.ranks_each;
+        uint32_t covered = 0;
+        for (uint32_t r = 0; r < placement.rank_count; r++) {
+            uint32_t first = 0;
+            uint32_t end = 0;
+            csl_placement_shards(&placement, r, &first, &end);
+            for (uint32_t shard = first; shard < end; shard++) {
+                CHECK_U64(csl_placement_rank(&placement, shard), r);
+            }
+            covered += end - first;
+            uint32_t order[64];
+            csl_placement_order(&placement, r, order);
+            uint64_t seen = 0;
+            for (uint32_t i = 0; i < csl_placement_count(&placement, r); i++) {
+                seen |= (uint64_t)1 << order[i];
+            }
+            for (uint32_t shard = first; shard < end; shard++) {
+                CU_ASSERT(seen >> (shard / placement.ranks_each) & 1);
+            }
+        }
+        CHECK_U64(covered, shards);
+    }
+}
+
+enum { STEPS = 4, GRADIENT_COUNT = 1003 };
+
+typedef struct shard_thread {
+    csl_shard_group *group;
+    uint32_t local;
+    uint32_t fail_at; /* step, or STEPS for never */
+    uint64_t wrong;
+    csl_status status;
+} shard_thread;
+
+static csl_status take_steps(shard_thread *one)
+{
+    csl_gradient_exchange exchange = csl_shard_group_exchange(one->group, one->local);
+    float gradient[GRADIENT_COUNT];
+    for (uint32_t step = 0; step < STEPS; step++) {
+        if (step == one->fail_at) {
+            return csl_fail(CSL_E_RANGE, "loss is not finite");
+        }
+        double loss = exchange.shard_index + 1;
+        for (size_t i = 0; i < GRADIENT_COUNT; i++) {
+            gradient[i] = value_of(exchange.shard_index, i + step * GRADIENT_COUNT);
+        }
+        if (!exchange.sum) {
+            continue;
+        }
+        CSL_TRY(exchange.sum(exchange.context, gradient, GRADIENT_COUNT, &loss));
+        one->wrong += loss != exchange.shard_count * (exchange.shard_count + 1) / 2;
+        for (size_t i = 0; i < GRADIENT_COUNT; i++) {
+            double sum = 0;
+            for (uint32_t shard = 0; shard < exchange.shard_count; shard++) {
+                sum += (double)value_of(shard, i + step * GRADIENT_COUNT);
+            }
+            one->wrong += gradient[i] != (float)sum;
+        }
+    }
+    return CSL_OK;
+}
+
+static void *shard_main(void *context)
+{
+    shard_thread *one = context;
+    one->status = csl_shard_group_leave(one->group, one->local, take_steps(one));
+    return NULL;
+}
+
+/* All institutions of a placement take their steps; the given shard fails at a step. */
+static void train_all(uint32_t institutions, uint32_t ranks_each, uint32_t bad_shard)
+{
+    csl_placement placement = {institutions, ranks_each, size};
+    uint32_t order[64];
+    csl_placement_order(&placement, rank, order);
+    for (uint32_t i = 0; i < csl_placement_count(&placement, rank); i++) {
+        csl_shard_group *group = NULL;
+        CHECK_OK(csl_shard_group_create(communicator, &placement, order[i], &group));
+        uint32_t count = csl_shard_group_local_count(group);
+        shard_thread shards[8] = {0};
+        pthread_t threads[8];
+        bool bad = bad_shard / ranks_each == order[i];
+        for (uint32_t k = 0; k < count; k++) {
+            csl_gradient_exchange exchange = csl_shard_group_exchange(group, k);
+            bool fails = order[i] * ranks_each + exchange.shard_index == bad_shard;
+            shards[k] = (shard_thread){.group = group, .local = k, .fail_at = fails ? 2 : STEPS};
+            CHECK_U64((uint64_t)pthread_create(&threads[k], NULL, shard_main, &shards[k]), 0);
+        }
+        for (uint32_t k = 0; k < count; k++) {
+            pthread_join(threads[k], NULL);
+            CHECK_U64(shards[k].wrong, 0);
+            CHECK_STATUS(shards[k].status, !bad                     ? CSL_OK
+                                           : shards[k].fail_at == 2 ? CSL_E_RANGE
+                                                                    : CSL_E_COMM);
+        }
+        csl_shard_group_destroy(group);
+    }
+    CHECK_OK(csl_agree(communicator, CSL_OK));
+}
+
+static void shards_get_the_same_sum_wherever_they_run(void)
+{
+    train_all(4, 2, UINT32_MAX);
+    train_all(3, 4, UINT32_MAX);
+    train_all(1, 5, UINT32_MAX);
+    train_all(9, 1, UINT32_MAX);
+}
+
+static void a_failing_shard_ends_its_partners_and_nobody_else(void)
+{
+    train_all(4, 3, 7);
+    train_all(2, 4, 0);
+}
+
+static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
+{
+    enum { ROWS = 7 };
+    size_t total = 5 * CSL_TILE + 321;
+    csl_collector *collector = NULL;
+    CHECK_OK(csl_collector_create(communicator, total, ROWS, 0, &collector));
+    float *update = malloc(total * sizeof *update);
+    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
+    for (uint32_t round = 0; round < 3; round++) {
+        uint32_t owners[ROWS];
+        for (uint32_t row = 0; row < ROWS; row++) {
+            owners[row] = (row * 5 + round) % size;
+        }
+        CHECK_OK(csl_collector_begin(collector, owners, ROWS));
+        for (uint32_t row = 0; row < ROWS; row++) {
+            for (size_t i = 0; i < total; i++) {
+                update[i] = value_of(row + round * ROWS, i);
+            }
+            bool lost = round == 1 && row == 3;
+            if (owners[row] == rank && !lost) {
+                CHECK_OK(csl_collector_submit(collector, row, update));
+            }
+        }
+        if (round == 1) {
+            CHECK_OK(csl_collector_abandon(collector));
+            continue;
+        }
+        CHECK_OK(csl_agree(communicator, CSL_OK));
+        const float *const *rows = NULL;
+        CHECK_OK(csl_collector_finish(collector, &rows));
+        uint64_t wrong = 0;
+        for (uint32_t row = 0; row < ROWS; row++) {
+            for (size_t i = 0; i < own.count; i++) {
+                wrong += rows[row][i] != value_of(row + round * ROWS, own.begin + i);
+            }
+        }
+        CHECK_U64(wrong, 0);
+    }
+    free(update);
+    csl_collector_destroy(collector);
+}
+
+int main(void)
+{
+    static const csl_test_case cases[] = {
+        {"the lowest failing rank is heard by all", the_lowest_failing_rank_is_heard_by_all},
+        {"an echo does not hide the cause", an_echo_does_not_hide_the_cause},
+        {"sums and gathers are complete", sums_and_gathers_are_complete},
+        {"every shard has one rank", every_shard_has_one_rank_and_every_rank_one_order},
+        {"shards get the same sum wherever they run", shards_get_the_same_sum_wherever_they_run},
+        {"a failing shard ends its partners", a_failing_shard_ends_its_partners_and_nobody_else},
+        {"updates arrive whole", updates_arrive_whole_and_a_lost_one_is_given_up},
+    };
+    int provided = 0;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
+    if (provided < MPI_THREAD_SERIALIZED ||
+        csl_communicator_create(MPI_COMM_WORLD, 60, &communicator) != CSL_OK) {
+        fprintf(stderr, "no communicator: %s\n", csl_error_message());
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    rank = csl_communicator_rank(communicator);
+    size = csl_communicator_size(communicator);
+    int failed = csl_test_main("exchange", cases, sizeof cases / sizeof *cases);
+    csl_communicator_destroy(communicator);
+    MPI_Finalize();
+    return failed;
+}
