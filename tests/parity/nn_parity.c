@@ -1,4 +1,5 @@
 #include "nn_parity.h"
+#include "test_devices.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,24 +19,22 @@ static const tolerance tolerances[] = {CSL_NN_OP_LIST(TOLERANCE_ROW)};
 
 void nn_on_every_device(void (*run)(nn_case *c))
 {
-    static const char *const resources[] = {"host", "host:guard"};
-    static const uint32_t threads[] = {1, 3};
-    for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
-        for (size_t j = 0; j < sizeof threads / sizeof *threads; j++) {
-            nn_case c = {.resource = resources[i], .threads = threads[j]};
-            CHECK_OK(csl_device_open(c.resource, c.threads, &c.device));
-            c.ops = csl_device_kernels(c.device);
-            run(&c);
-            while (c.arrays) {
-                nn_array *array = c.arrays;
-                c.arrays = array->next;
-                csl_device_free(c.device, array->device);
-                free(array->host);
-                free(array->wide);
-                free(array);
-            }
-            csl_device_close(c.device);
+    const csl_test_device *devices = NULL;
+    size_t device_count = csl_test_devices(&devices);
+    for (size_t i = 0; i < device_count; i++) {
+        nn_case c = {.resource = devices[i].resource, .threads = devices[i].threads};
+        CHECK_OK(csl_device_open(c.resource, c.threads, &c.device));
+        c.ops = csl_device_kernels(c.device);
+        run(&c);
+        while (c.arrays) {
+            nn_array *array = c.arrays;
+            c.arrays = array->next;
+            csl_device_free(c.device, array->device);
+            free(array->host);
+            free(array->wide);
+            free(array);
         }
+        csl_device_close(c.device);
     }
 }
 
