@@ -1,8 +1,11 @@
-#include <consilium/bench.h>
+#include "suites.h"
 
+#include <consilium/bench.h>
 #include <stddef.h>
 
 const csl_bench_suite csl_bench_suites[] = {
+    {"train", "images per second of training, beside PyTorch where it is installed",
+     csl_bench_train},
     {NULL, NULL, NULL},
 };
 

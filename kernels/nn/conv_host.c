@@ -348,10 +348,6 @@ static csl_onednn_conv describe_problem(const csl_conv_spec *spec)
         .destination_tag = flat ? dnnl_nhwc : dnnl_ndhwc,
         .source_tag = flat ? dnnl_nhwc : dnnl_ndhwc,
     };
-    if (spec->input.channels == 1) {
-        /* The same bytes; oneDNN has a faster first layer under this name. */
-        problem.source_tag = flat ? dnnl_nchw : dnnl_ncdhw;
-    }
     problem.source[1] = spec->input.channels;
     problem.destination[1] = problem.bias[0] = spec->output.channels;
     problem.weights[0] = spec->groups; /* overwritten without groups */
