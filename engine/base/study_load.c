@@ -160,7 +160,7 @@ static csl_status read_section(study_loader *loader,
             CSL_TRY(read_value(loader, index, yaml, node));
             continue;
         }
-        strcat(path, ".");
+        snprintf(path + length, sizeof path - (size_t)length, ".");
         bool is_section = false;
         for (size_t i = 0; i < csl_study_key_count && !is_section; i++) {
             is_section = strncmp(csl_study_keys[i].path, path, strlen(path)) == 0;
