@@ -23,8 +23,9 @@ SIMD_INLINE simd_double sum_group(const float *const *rows,
 {
     for (uint32_t i = 0; i < count; i++) {
         const float *row = rows[i] + column;
-        simd_float x = lane_count == SIMD_LANES ? simd_load(row) : simd_load_part(row, lane_count);
-        sum = simd_double_fma(simd_double_set(weights[i]), simd_widen(x), sum);
+        simd_double x = lane_count == SIMD_LANES ? simd_widen_load(row)
+                                                 : simd_widen(simd_load_part(row, lane_count));
+        sum = simd_double_fma(simd_double_set(weights[i]), x, sum);
     }
     return sum;
 }

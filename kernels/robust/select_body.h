@@ -169,7 +169,7 @@ SIMD_INLINE simd_float mean_of_ranks(const float *sorted, uint32_t first, uint32
 {
     simd_double sum = simd_double_set(0.0);
     for (uint32_t i = first; i < last; i++) {
-        sum = simd_double_add(sum, simd_widen(simd_load(sorted + i * SIMD_LANES)));
+        sum = simd_double_add(sum, simd_widen_load(sorted + i * SIMD_LANES));
     }
     return simd_narrow(simd_double_div(sum, simd_double_set((double)(last - first))));
 }

@@ -89,6 +89,10 @@ SIMD_INLINE simd_double simd_widen(simd_float v)
     return (simd_double){_mm256_cvtps_pd(_mm256_castps256_ps128(v)),
                          _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
 }
+SIMD_INLINE simd_double simd_widen_load(const float *p)
+{
+    return (simd_double){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
 SIMD_INLINE simd_double simd_double_add(simd_double a, simd_double b)
 {
     return (simd_double){_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};

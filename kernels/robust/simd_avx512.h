@@ -88,6 +88,11 @@ SIMD_INLINE simd_double simd_widen(simd_float v)
     return (simd_double){_mm512_cvtps_pd(_mm512_castps512_ps256(v)),
                          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
 }
+SIMD_INLINE simd_double simd_widen_load(const float *p)
+{
+    return (simd_double){_mm512_cvtps_pd(_mm256_loadu_ps(p)),
+                         _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))};
+}
 SIMD_INLINE simd_double simd_double_add(simd_double a, simd_double b)
 {
     return (simd_double){_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};

@@ -85,6 +85,11 @@ SIMD_INLINE simd_double simd_widen(simd_float v)
 {
     return (double)v;
 }
+/* simd_widen of SIMD_LANES float32 in memory; saves moving the upper half down. */
+SIMD_INLINE simd_double simd_widen_load(const float *p)
+{
+    return (double)*p;
+}
 SIMD_INLINE simd_double simd_double_add(simd_double a, simd_double b)
 {
     return a + b;
