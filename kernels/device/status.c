@@ -50,7 +50,11 @@ csl_status csl_fail_context(csl_status status, const char *format, ...)
     int length = vsnprintf(message_, sizeof message_, format, arguments);
     va_end(arguments);
     if (length >= 0 && (size_t)length < sizeof message_) {
-        snprintf(message_ + length, sizeof message_ - (size_t)length, ": %s", cause);
+        /* The precision cuts a long cause on purpose, which the compiler can then see. */
+        int room = (int)(sizeof message_ - (size_t)length) - 3;
+        if (room > 0) {
+            snprintf(message_ + length, sizeof message_ - (size_t)length, ": %.*s", room, cause);
+        }
     }
     return status;
 }
