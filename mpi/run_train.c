@@ -302,8 +302,9 @@ static csl_status train_institution(
         };
         status = submit(run, &works[0], row, difference);
     }
-    /* Institutions on one rank share the memory of activations, one after the other. */
-    if (run->local_count > 1) {
+    /* Institutions on one rank share the memory of activations, one after the other; and a trainer
+     * with shards holds the exchange of a group that ends with this round. */
+    if (run->local_count > 1 || run->placement.ranks_each > 1) {
         forget_trainers(run, local);
     }
     csl_shard_group_destroy(group);
