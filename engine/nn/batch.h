@@ -62,11 +62,7 @@ csl_status csl_batch_check_dataset(const csl_model_spec *spec,
                                    const csl_dataset *dataset,
                                    const csl_normalisation *normalisation);
 
-/* Whether any change is asked for; one draw for one image (shape: the image's). */
+/* Whether any change is asked for. */
 bool csl_augmentation_is_active(const csl_augmentation *augmentation);
-void csl_augmentation_draw(const csl_augmentation *augmentation,
-                           csl_shape shape,
-                           csl_random *random,
-                           csl_augment *augment_out);
 
 #endif

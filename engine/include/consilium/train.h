@@ -11,6 +11,7 @@
 #define CONSILIUM_TRAIN_H
 
 #include <consilium/model.h>
+#include <consilium/random.h>
 
 typedef enum csl_optimizer { CSL_OPTIMIZER_SGD, CSL_OPTIMIZER_ADAMW } csl_optimizer;
 typedef enum csl_schedule {
@@ -54,6 +55,13 @@ typedef struct csl_train_options {
     uint64_t seed;
 } csl_train_options;
 
+/* The change of one image of that shape, drawn from a stream; the same number of draws whatever is
+ * switched on. Cannot fail. */
+CSL_API void csl_augmentation_draw(const csl_augmentation *augmentation,
+                                   csl_shape shape,
+                                   csl_random *random,
+                                   csl_augment *augment_out);
+
 /* Normalisation per channel; computed once from the institution's own training split. */
 typedef struct csl_normalisation {
     uint32_t channel_count;
@@ -81,8 +89,9 @@ typedef struct csl_gradient_exchange {
 /* Builds a trainer over the training split of a data set. The data set, the context of `exchange`
  * and the device are lent and must outlive it or the next bind; spec, normalisation and options are
  * copied. exchange: NULL for one shard; shard i of r takes images B i / r to B (i + 1) / r of every
- * batch of B. Errors: E_SHAPE (data set and network differ), E_RANGE (no training images, bad
- * options). */
+ * batch of B. (With class_weights a shard's images are reordered by class, so dropout masks then
+ * depend on shard_count.) Errors: E_SHAPE (data set and network differ), E_RANGE (no training
+ * images, bad options). */
 CSL_API CSL_MUST_CHECK csl_status csl_trainer_create(csl_device *device,
                                                      const csl_model_spec *spec,
                                                      const csl_dataset *dataset,

@@ -1,0 +1,619 @@
+/* Whole networks: gradients against float64, training, memory, shards, determinism. */
+#include "nn_parity.h"
+
+#include <consilium/train.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Feature maps of a float64 forward. */
+typedef struct wide_pass {
+    const csl_model_spec *spec;
+    const csl_tensor *tensors;
+    uint32_t tensor_count;
+    const double *theta;
+    const double *images;
+    uint32_t batch;
+    double *y[64];
+    csl_shape shapes[64];
+} wide_pass;
+
+/* The first two tensors of a layer: weight and bias, or scale and shift. */
+static void find_tensors(const wide_pass *p, const csl_layer *layer, const double *own[2])
+{
+    size_t length = strlen(layer->name);
+    for (uint32_t t = 0, found = 0; t < p->tensor_count && found < 2; t++) {
+        const char *name = p->tensors[t].name;
+        if (strncmp(name, layer->name, length) == 0 && name[length] == '.' &&
+            strchr(name + length + 1, '.') == NULL) {
+            own[found++] = p->theta + p->tensors[t].offset;
+        }
+    }
+}
+
+static csl_shape output_shape(const csl_layer *layer, csl_shape in, csl_window *window)
+{
+    csl_shape out = in;
+    bool is_global =
+        layer->kind == CSL_LAYER_GLOBAL_AVERAGE_POOL || layer->kind == CSL_LAYER_GLOBAL_MAX_POOL;
+    for (int a = 0; is_global && a < 3; a++) {
+        window->size[a] = in.extent[a];
+        window->stride[a] = window->dilation[a] = 1;
+        window->padding[a] = 0;
+    }
+    bool slides = is_global || layer->kind == CSL_LAYER_CONV || layer->kind == CSL_LAYER_MAX_POOL ||
+                  layer->kind == CSL_LAYER_AVERAGE_POOL;
+    for (int a = 0; slides && a < 3; a++) {
+        out.extent[a] = csl_window_output(in.extent[a], window, a);
+    }
+    if (layer->kind == CSL_LAYER_CONV) {
+        out.channels = layer->channels;
+    } else if (layer->kind == CSL_LAYER_LINEAR) {
+        out = (csl_shape){{1, 1, 1}, layer->channels};
+    }
+    return out;
+}
+
+/* ReLU, sum, and dropout that is off. */
+static void
+pointwise(const wide_pass *p, const csl_layer *layer, const double *x, size_t count, double *y)
+{
+    bool adds = layer->kind == CSL_LAYER_ADD;
+    const double *other = adds && layer->from >= 0 ? p->y[layer->from] : p->images;
+    for (size_t k = 0; k < count; k++) {
+        double value = x[k] + (adds ? other[k] : 0.0);
+        y[k] = layer->kind == CSL_LAYER_RELU && value < 0.0 ? 0.0 : value;
+    }
+}
+
+static void wide_layer(wide_pass *p, uint32_t i)
+{
+    const csl_layer *layer = &p->spec->layers[i];
+    csl_shape in = layer->input < 0 ? p->spec->input : p->shapes[layer->input];
+    const double *x = layer->input < 0 ? p->images : p->y[layer->input];
+    const double *own[2] = {NULL, NULL};
+    find_tensors(p, layer, own);
+    csl_window window = layer->window;
+    csl_shape out = output_shape(layer, in, &window);
+    size_t count = csl_shape_count(out) * p->batch;
+    double *y = calloc(count, sizeof *y);
+    p->shapes[i] = out;
+    p->y[i] = y;
+    csl_pool_spec pool = {in, out, window};
+    csl_conv_spec conv = {in, out, window, layer->groups, layer->bias, false, p->batch};
+    csl_norm_spec norm = {in, layer->kind == CSL_LAYER_GROUP_NORM ? layer->groups : 0, 1e-5f};
+    double *mean = calloc((size_t)p->batch * in.channels, sizeof *mean);
+    double *inverse = calloc((size_t)p->batch * in.channels, sizeof *inverse);
+    uint32_t *index = calloc(count, sizeof *index);
+    switch (layer->kind) {
+    case CSL_LAYER_CONV:
+        oracle_conv_forward(&conv, x, own[0], layer->bias ? own[1] : NULL, p->batch, y);
+        break;
+    case CSL_LAYER_LINEAR:
+        oracle_linear_forward(x, own[0], layer->bias ? own[1] : NULL, p->batch,
+                              (uint32_t)csl_shape_count(in), layer->channels, false, y);
+        break;
+    case CSL_LAYER_BATCH_NORM:
+    case CSL_LAYER_GROUP_NORM:
+        oracle_norm_forward(&norm, x, own[0], own[1], p->batch, false, false, mean, inverse, y);
+        break;
+    case CSL_LAYER_MAX_POOL:
+    case CSL_LAYER_GLOBAL_MAX_POOL:
+        oracle_max_pool_forward(&pool, x, p->batch, y, index);
+        break;
+    case CSL_LAYER_AVERAGE_POOL:
+    case CSL_LAYER_GLOBAL_AVERAGE_POOL:
+        oracle_average_pool_forward(&pool, x, p->batch, y);
+        break;
+    default:
+        pointwise(p, layer, x, count, y);
+    }
+    free(mean);
+    free(inverse);
+    free(index);
+}
+
+/* Mean loss of a spec in training mode in float64, layer by layer with the oracle's operations. */
+static double oracle_loss(const csl_model_spec *spec,
+                          const csl_tensor *tensors,
+                          uint32_t tensor_count,
+                          const double *theta,
+                          const double *images,
+                          const int32_t *labels,
+                          uint32_t batch)
+{
+    wide_pass p = {spec, tensors, tensor_count, theta, images, batch, {NULL}, {{{0}, 0}}};
+    for (uint32_t i = 0; i < spec->layer_count; i++) {
+        wide_layer(&p, i);
+    }
+    size_t outputs = (size_t)batch * spec->class_count;
+    double *losses = calloc(batch, sizeof *losses);
+    double *unused = calloc(2 * outputs, sizeof *unused);
+    oracle_softmax_loss(p.y[spec->layer_count - 1], labels, batch, spec->class_count, 1.0, losses,
+                        unused, unused + outputs);
+    double sum = 0.0;
+    for (uint32_t b = 0; b < batch; b++) {
+        sum += losses[b] / batch;
+    }
+    for (uint32_t i = 0; i < spec->layer_count; i++) {
+        free(p.y[i]);
+    }
+    free(losses);
+    free(unused);
+    return sum;
+}
+
+static csl_layer plain_layer(const char *name, csl_layer_kind kind, int32_t input)
+{
+    csl_layer layer = {.kind = kind, .input = input, .from = -2, .groups = 1};
+    snprintf(layer.name, sizeof layer.name, "%s", name);
+    for (int a = 0; a < 3; a++) {
+        layer.window.size[a] = layer.window.stride[a] = layer.window.dilation[a] = 1;
+    }
+    return layer;
+}
+
+static csl_layer
+conv_layer(const char *name, int32_t input, uint32_t channels, uint32_t size, uint32_t groups)
+{
+    csl_layer layer = plain_layer(name, CSL_LAYER_CONV, input);
+    layer.channels = channels;
+    layer.groups = groups;
+    layer.bias = true;
+    for (int a = 1; a < 3; a++) {
+        layer.window.size[a] = size;
+        layer.window.padding[a] = size / 2;
+    }
+    return layer;
+}
+
+static csl_layer add_layer(const char *name, int32_t input, int32_t from)
+{
+    csl_layer layer = plain_layer(name, CSL_LAYER_ADD, input);
+    layer.from = from;
+    return layer;
+}
+
+/* A knot: values with three readers, sums of sums, a lone ReLU, the image read twice, groups,
+ * average and global max pooling. Every rule of the gradient plan is exercised. */
+static csl_model_spec *knot_spec(csl_layer_kind norm)
+{
+    csl_layer layers[] = {
+        conv_layer("a", -1, 4, 3, 1),                    /* 0 */
+        plain_layer("an", norm, 0),                      /* 1 */
+        plain_layer("ar", CSL_LAYER_RELU, 1),            /* 2 read by b, sum1, sum2 */
+        conv_layer("b", 2, 4, 3, 2),                     /* 3 */
+        add_layer("sum1", 3, 2),                         /* 4 read by its ReLU and c */
+        plain_layer("lone", CSL_LAYER_RELU, 4),          /* 5 */
+        conv_layer("c", 4, 4, 1, 4),                     /* 6 */
+        add_layer("sum2", 5, 2),                         /* 7 */
+        add_layer("sum3", 7, 6),                         /* 8 */
+        add_layer("sum4", 8, 5),                         /* 9 */
+        plain_layer("sr", CSL_LAYER_RELU, 9),            /* 10 */
+        plain_layer("mean", CSL_LAYER_AVERAGE_POOL, 10), /* 11 */
+        conv_layer("d", -1, 4, 1, 1),                    /* 12 */
+        plain_layer("dmean", CSL_LAYER_AVERAGE_POOL, 12),
+        add_layer("sum5", 11, 13),                         /* 14 */
+        plain_layer("top", CSL_LAYER_GLOBAL_MAX_POOL, 14), /* 15 */
+        plain_layer("out", CSL_LAYER_LINEAR, 15),
+    };
+    layers[1].groups = norm == CSL_LAYER_GROUP_NORM ? 2 : 1;
+    layers[11].window.size[1] = layers[11].window.size[2] = 2;
+    layers[11].window.stride[1] = layers[11].window.stride[2] = 2;
+    layers[13].window = layers[11].window;
+    layers[16].channels = 3;
+    layers[16].bias = true;
+    csl_model_spec *spec = calloc(1, sizeof *spec);
+    *spec = (csl_model_spec){.name = "knot",
+                             .input = {{1, 6, 6}, 2},
+                             .task = CSL_TASK_MULTICLASS,
+                             .class_count = 3,
+                             .layer_count = sizeof layers / sizeof layers[0]};
+    spec->layers = malloc(sizeof layers);
+    memcpy(spec->layers, layers, sizeof layers);
+    return spec;
+}
+
+/* Runs forward, loss and backward on the device; gradient: [parameter_count]. */
+static double device_gradient(nn_case *c,
+                              const csl_model_spec *spec,
+                              const float *parameters,
+                              const float *images,
+                              const int32_t *labels,
+                              uint32_t batch,
+                              float *gradient)
+{
+    csl_model *model = NULL;
+    uint64_t expected = 0;
+    uint64_t before = csl_device_allocated_size(c->device);
+    CHECK_OK(csl_model_memory_size(spec, batch, true, &expected));
+    CHECK_OK(csl_model_create(c->device, spec, batch, true, &model));
+    uint64_t taken = csl_device_allocated_size(c->device) - before;
+    if (strncmp(c->resource, "host", 4) == 0) {
+        CHECK_U64(taken, expected); /* the host's convolutions keep their order in its own memory */
+    } else {
+        CU_ASSERT(taken >= expected);
+    }
+    size_t count = csl_shape_count(spec->input) * batch;
+    float *loss = nn_room(c, batch)->device;
+    CHECK_OK(csl_model_set_parameters(model, parameters));
+    CHECK_OK(csl_device_copy(c->device, csl_model_input(model), images, count * sizeof *images,
+                             CSL_COPY_TO_DEVICE));
+    CHECK_STATUS(csl_model_backward(model), CSL_E_STATE);
+    CHECK_OK(csl_model_forward(model, batch, CSL_PASS_TRAIN, 1, 0));
+    CHECK_OK(c->ops->softmax_loss(
+        c->device, csl_model_output(model), nn_bytes(c, labels, batch * sizeof *labels), batch,
+        spec->class_count, 1.0f / (float)batch, loss, csl_model_output_gradient(model), NULL));
+    CHECK_OK(csl_model_backward(model));
+    CHECK_OK(csl_model_get_gradient(model, gradient));
+    float values[64];
+    CHECK_OK(csl_device_copy(c->device, values, loss, batch * sizeof *values, CSL_COPY_TO_HOST));
+    csl_model_destroy(model);
+    double sum = 0.0;
+    for (uint32_t b = 0; b < batch; b++) {
+        sum += (double)values[b] / batch;
+    }
+    return sum;
+}
+
+enum { PROBE_COUNT = 3 }; /* coordinates of each tensor that are differentiated */
+
+/* The float32 gradient at some coordinates of every tensor, against central differences of the
+ * float64 network. A step of 1e-6 leaves 1e-9 of error away from the kinks of ReLU and maxima. */
+static void check_network(nn_case *c, csl_model_spec *spec)
+{
+    enum { BATCH = 3 };
+    csl_tensor *tensors = NULL;
+    uint32_t tensor_count = 0;
+    size_t count = 0;
+    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, &count));
+    size_t pixel_count = csl_shape_count(spec->input) * BATCH;
+    float *parameters = calloc(count, sizeof *parameters);
+    float *gradient = calloc(count, sizeof *gradient);
+    float *images = calloc(pixel_count, sizeof *images);
+    double *theta = calloc(count, sizeof *theta);
+    double *wide = calloc(pixel_count, sizeof *wide);
+    int32_t labels[BATCH];
+    CHECK_OK(csl_model_initialise(spec, csl_test_random(), parameters));
+    for (size_t i = 0; i < count; i++) {
+        parameters[i] += (float)(0.1 * csl_test_normal()); /* biases and scales off 0 and 1 */
+        theta[i] = (double)parameters[i];
+    }
+    for (size_t i = 0; i < pixel_count; i++) {
+        images[i] = (float)csl_test_normal();
+        wide[i] = (double)images[i];
+    }
+    for (int b = 0; b < BATCH; b++) {
+        labels[b] = (int32_t)(csl_test_random() % spec->class_count);
+    }
+    double loss = device_gradient(c, spec, parameters, images, labels, BATCH, gradient);
+    CHECK_NEAR(loss, oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH), 2e-4);
+    double largest = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs((double)gradient[i]));
+    }
+    for (uint32_t t = 0; t < tensor_count; t++) {
+        bool is_state = tensors[t].role == CSL_ROLE_RUNNING_MEAN ||
+                        tensors[t].role == CSL_ROLE_RUNNING_VARIANCE;
+        for (int probe = 0; probe < PROBE_COUNT; probe++) {
+            size_t at = tensors[t].offset + csl_test_random() % tensors[t].count;
+            if (is_state) {
+                CHECK_NEAR((double)gradient[at], 0.0, 0.0);
+                continue;
+            }
+            double kept = theta[at];
+            theta[at] = kept + 1e-6;
+            double above = oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH);
+            theta[at] = kept - 1e-6;
+            double below = oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH);
+            theta[at] = kept;
+            CHECK_NEAR((double)gradient[at], (above - below) / 2e-6, 2e-3 * largest);
+        }
+    }
+    free(parameters);
+    free(gradient);
+    free(images);
+    free(theta);
+    free(wide);
+    free(tensors);
+    csl_model_spec_destroy(spec);
+}
+
+static csl_model_spec *zoo(const char *name, const char *norm, csl_shape input)
+{
+    csl_model_spec *spec = NULL;
+    CHECK_OK(csl_model_spec_zoo(name, norm, input, CSL_TASK_MULTICLASS, 3, &spec));
+    return spec;
+}
+
+static void check_networks(nn_case *c)
+{
+    const csl_shape small = {{1, 8, 8}, 1};
+    check_network(c, knot_spec(CSL_LAYER_GROUP_NORM));
+    check_network(c, knot_spec(CSL_LAYER_BATCH_NORM));
+    check_network(c, zoo("cnn-small", NULL, small));
+    check_network(c, zoo("resnet8-28", NULL, small));
+    check_network(c, zoo("resnet8-28", "none", (csl_shape){{1, 8, 8}, 3}));
+    check_network(c, zoo("cnn3d-28", NULL, (csl_shape){{4, 6, 4}, 1}));
+    check_network(c, zoo("linear", NULL, (csl_shape){{2, 3, 4}, 2}));
+}
+
+static void whole_networks_agree_with_finite_differences(void)
+{
+    nn_on_every_device(check_networks);
+}
+
+/* Two classes of noise, one with a bright 3x3 cross at a random place: no linear function of the
+ * pixels sees it, a convolution does. */
+static csl_dataset *cross_data(uint64_t count, uint32_t extent)
+{
+    csl_dataset *data = NULL;
+    CHECK_OK(csl_dataset_create(CSL_TASK_BINARY, (csl_shape){{1, extent, extent}, 1}, CSL_U8, 2,
+                                count, &data));
+    uint8_t *pixels = data->images;
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *image = pixels + i * extent * extent;
+        for (uint32_t k = 0; k < extent * extent; k++) {
+            image[k] = (uint8_t)(csl_test_random() % 120);
+        }
+        data->labels[i] = (int32_t)(i % 2);
+        data->split[i] = i % 4 < 2 ? CSL_SPLIT_TRAIN : CSL_SPLIT_TEST;
+        uint32_t row = nn_between(1, extent - 2);
+        uint32_t column = nn_between(1, extent - 2);
+        for (int k = -1; k <= 1 && i % 2 == 1; k++) {
+            image[(uint32_t)((int)row + k) * extent + column] = 230;
+            image[row * extent + (uint32_t)((int)column + k)] = 230;
+        }
+    }
+    return data;
+}
+
+static csl_train_options plain_options(void)
+{
+    return (csl_train_options){.optimizer = CSL_OPTIMIZER_SGD,
+                               .rate = 0.05f,
+                               .momentum = 0.9f,
+                               .nesterov = true,
+                               .weight_decay = 1e-4f,
+                               .schedule = CSL_SCHEDULE_CONSTANT,
+                               .batch = 16,
+                               .local_steps = 20,
+                               .seed = 7};
+}
+
+/* One round from initial weights of seed 3 on `resource`; weights: allocated, the caller's. */
+static float *train_round(const char *resource,
+                          uint32_t threads,
+                          const csl_model_spec *spec,
+                          const csl_dataset *data,
+                          const csl_train_options *options,
+                          size_t *count,
+                          csl_train_result *result)
+{
+    csl_device *device = NULL;
+    csl_trainer *trainer = NULL;
+    csl_normalisation normalisation;
+    CHECK_OK(csl_device_open(resource, threads, &device));
+    CHECK_OK(csl_normalisation_measure(data, &normalisation));
+    CHECK_OK(csl_trainer_create(device, spec, data, &normalisation, options, NULL, &trainer));
+    uint64_t expected = 0;
+    CHECK_OK(csl_trainer_memory_size(spec, options, data->type, 1, false, &expected));
+    csl_tensor *tensors = NULL;
+    uint32_t tensor_count = 0;
+    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, count));
+    free(tensors);
+    float *weights = calloc(*count, sizeof *weights);
+    CHECK_OK(csl_model_initialise(spec, 3, weights));
+    CHECK_OK(csl_trainer_round(trainer, 0, weights, NULL, NULL, NULL, result));
+    if (strncmp(resource, "host", 4) == 0) {
+        CHECK_U64(csl_device_peak_size(device), expected);
+    }
+    csl_trainer_destroy(trainer);
+    csl_device_close(device);
+    return weights;
+}
+
+static double largest_difference(const float *a, const float *b, size_t count)
+{
+    double largest = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs((double)a[i] - (double)b[i]));
+    }
+    return largest;
+}
+
+/* The same kernels run on host and host:guard, so the bits are equal; other devices and thread
+ * counts order their sums differently: 20 steps may drift by 1e-3 on weights near 1. */
+static void twenty_steps_agree_on_every_device(void)
+{
+    csl_dataset *data = cross_data(128, 8);
+    csl_model_spec *spec = NULL;
+    CHECK_OK(csl_model_spec_zoo("resnet8-28", NULL, data->shape, data->task, 2, &spec));
+    csl_train_options options = plain_options();
+    options.augmentation =
+        (csl_augmentation){.flip_horizontal = true, .shift = 1, .intensity = 0.1f};
+    options.rate = 0.01f;
+    options.batch = 8; /* the simulated card takes milliseconds a kernel */
+    size_t count = 0;
+    csl_train_result result;
+    float *reference = train_round("host", 1, spec, data, &options, &count, &result);
+    CHECK_U64(result.step_count, 20);
+    CHECK_U64(result.image_count, 160);
+    const char *resources[] = {"host", "host:guard", "host", "cuda:0"};
+    for (int i = 0; i < (csl_device_gpu_count() ? 4 : 3); i++) {
+        float *other =
+            train_round(resources[i], i == 2 ? 2 : 1, spec, data, &options, &count, &result);
+        double difference = largest_difference(reference, other, count);
+        CHECK_NEAR(difference, 0.0, i < 2 ? 0.0 : 1e-3);
+        free(other);
+    }
+    free(reference);
+    csl_model_spec_destroy(spec);
+    csl_dataset_destroy(data);
+}
+
+static double
+test_accuracy(const char *name, const csl_dataset *data, uint32_t rounds, double *loss_out)
+{
+    csl_device *device = NULL;
+    csl_model_spec *spec = NULL;
+    csl_trainer *trainer = NULL;
+    csl_evaluator *evaluator = NULL;
+    csl_normalisation normalisation;
+    csl_tensor *tensors = NULL;
+    uint32_t tensor_count = 0;
+    size_t count = 0;
+    csl_train_options options = plain_options();
+    options.local_steps = 0;
+    options.local_epochs = 5;
+    options.rate = strcmp(name, "linear") == 0 ? 0.002f : 0.02f;
+    CHECK_OK(csl_device_open("host", 1, &device));
+    CHECK_OK(csl_model_spec_zoo(name, NULL, data->shape, data->task, 2, &spec));
+    CHECK_OK(csl_normalisation_measure(data, &normalisation));
+    CHECK_OK(csl_trainer_create(device, spec, data, &normalisation, &options, NULL, &trainer));
+    CHECK_OK(csl_evaluator_create(device, spec, 32, &evaluator));
+    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, &count));
+    float *weights = calloc(count, sizeof *weights);
+    CHECK_OK(csl_model_initialise(spec, 5, weights));
+    csl_train_result result = {0};
+    for (uint32_t round = 0; round < rounds; round++) {
+        CHECK_OK(csl_trainer_round(trainer, round, weights, NULL, NULL, NULL, &result));
+    }
+    uint64_t images = csl_dataset_split_count(data, CSL_SPLIT_TEST);
+    float *scores = calloc(images * 2, sizeof *scores);
+    double loss_sum = 0.0;
+    CHECK_OK(csl_evaluator_run(evaluator, weights, data, &normalisation, CSL_SPLIT_TEST, scores,
+                               &loss_sum));
+    uint64_t right = 0;
+    for (uint64_t i = 0, at = 0; i < data->count; i++) {
+        if (data->split[i] == CSL_SPLIT_TEST) {
+            right += (scores[2 * at + 1] > scores[2 * at]) == (data->labels[i] == 1);
+            CHECK_NEAR((double)scores[2 * at] + (double)scores[2 * at + 1], 1.0, 1e-5);
+            at++;
+        }
+    }
+    *loss_out = result.loss_mean;
+    free(scores);
+    free(weights);
+    free(tensors);
+    csl_evaluator_destroy(evaluator);
+    csl_trainer_destroy(trainer);
+    csl_model_spec_destroy(spec);
+    csl_device_close(device);
+    return (double)right / (double)images;
+}
+
+static void a_network_learns_32_images_by_heart_and_a_linear_model_misses_the_pattern(void)
+{
+    double loss = 1.0;
+    csl_dataset *few = cross_data(64, 12); /* 32 of them for training */
+    test_accuracy("cnn-small", few, 12, &loss);
+    CU_ASSERT(loss < 0.01);
+    csl_dataset_destroy(few);
+    csl_dataset *many = cross_data(800, 12);
+    double network = test_accuracy("cnn-small", many, 4, &loss);
+    double linear = test_accuracy("linear", many, 4, &loss);
+    printf("cross: cnn-small %.3f, linear %.3f\n", network, linear);
+    CU_ASSERT(network > 0.95 && network > linear + 0.15);
+    csl_dataset_destroy(many);
+}
+
+/* Two shards in one process: shard 0 runs first and records its sums step by step; a second pass of
+ * shard 1 adds them. The exchange is linear only if the weights agree, so each shard replays with
+ * the totals of the step known so far: step k is exact once steps before it are. */
+typedef struct replay {
+    float *parts; /* [2][step][count] */
+    double *losses;
+    size_t count;
+    uint32_t step_count;
+    uint32_t shard;
+    uint32_t step;
+} replay;
+
+static csl_status sum_replayed(void *context, float *gradient, size_t count, double *loss_sum)
+{
+    replay *r = context;
+    size_t at = ((size_t)r->shard * r->step_count + r->step) * count;
+    size_t other = ((size_t)(1 - r->shard) * r->step_count + r->step) * count;
+    memcpy(r->parts + at, gradient, count * sizeof *gradient);
+    r->losses[r->shard * r->step_count + r->step] = *loss_sum;
+    const float *first = r->parts + (r->shard == 0 ? at : other);
+    const float *second = r->parts + (r->shard == 0 ? other : at);
+    for (size_t i = 0; i < count; i++) {
+        gradient[i] = first[i] + second[i];
+    }
+    *loss_sum = r->losses[r->step] + r->losses[r->step_count + r->step];
+    r->step++;
+    return CSL_OK;
+}
+
+/* Dropout masks follow positions in the batch, which class weights reorder within a shard; so the
+ * two are tried one at a time. */
+static void check_two_shards(const char *name, bool class_weights)
+{
+    enum { STEPS = 4 };
+    csl_dataset *data = cross_data(60, 12); /* 30 for training: the last batch is uneven */
+    csl_model_spec *spec = NULL;
+    CHECK_OK(csl_model_spec_zoo(name, NULL, data->shape, data->task, 2, &spec));
+    csl_train_options options = plain_options();
+    options.local_steps = STEPS;
+    options.rate = 0.01f;
+    options.class_weights = class_weights;
+    options.augmentation = (csl_augmentation){.flip_vertical = true, .rotation_degrees = 10};
+    size_t count = 0;
+    csl_train_result result;
+    float *alone = train_round("host", 1, spec, data, &options, &count, &result);
+    csl_device *device = NULL;
+    csl_normalisation normalisation;
+    CHECK_OK(csl_device_open("host", 1, &device));
+    CHECK_OK(csl_normalisation_measure(data, &normalisation));
+    replay shared = {.parts = calloc((size_t)2 * STEPS * count, sizeof(float)),
+                     .losses = calloc((size_t)2 * STEPS, sizeof(double)),
+                     .count = count,
+                     .step_count = STEPS};
+    csl_gradient_exchange exchange = {&shared, 0, 2, sum_replayed};
+    csl_trainer *trainer = NULL;
+    CHECK_OK(csl_trainer_create(device, spec, data, &normalisation, &options, &exchange, &trainer));
+    float *weights[2] = {calloc(count, sizeof(float)), calloc(count, sizeof(float))};
+    for (int pass = 0; pass < STEPS + 1; pass++) {
+        for (uint32_t shard = 0; shard < 2; shard++) {
+            shared.shard = exchange.shard_index = shard;
+            shared.step = 0;
+            CHECK_OK(csl_trainer_bind(trainer, data, &normalisation, &exchange, options.seed));
+            CHECK_OK(csl_model_initialise(spec, 3, weights[shard]));
+            CHECK_OK(csl_trainer_round(trainer, 0, weights[shard], NULL, NULL, NULL, &result));
+        }
+    }
+    CU_ASSERT_EQUAL(memcmp(weights[0], weights[1], count * sizeof(float)), 0);
+    CHECK_NEAR(largest_difference(weights[0], alone, count), 0.0, 1e-4);
+    free(weights[0]);
+    free(weights[1]);
+    free(shared.parts);
+    free(shared.losses);
+    free(alone);
+    csl_trainer_destroy(trainer);
+    csl_device_close(device);
+    csl_model_spec_destroy(spec);
+    csl_dataset_destroy(data);
+}
+
+static void two_shards_hold_the_same_bits_and_stay_near_one(void)
+{
+    check_two_shards("mnist-example", false);
+    check_two_shards("cnn-small", true);
+}
+
+int main(void)
+{
+    const csl_test_case cases[] = {
+        {"whole networks agree with finite differences",
+         whole_networks_agree_with_finite_differences},
+        {"twenty steps agree on every device", twenty_steps_agree_on_every_device},
+        {"a network learns 32 images by heart and a linear model misses the pattern",
+         a_network_learns_32_images_by_heart_and_a_linear_model_misses_the_pattern},
+        {"two shards hold the same bits and stay near one",
+         two_shards_hold_the_same_bits_and_stay_near_one},
+    };
+    return csl_test_main("training", cases, sizeof cases / sizeof cases[0]);
+}
