@@ -10,6 +10,7 @@
 
 static const csl_command commands[] = {
     {"run", "train one model across institutions, as a study file says", csl_command_run},
+    {"data", "import, synthesise, split and check data sets", csl_command_data},
     {"bench", "measure parts of the program", csl_command_bench},
     {"info", "build, devices, libraries, limits", csl_command_info},
     {NULL, NULL, NULL},

@@ -1,0 +1,233 @@
+/* consilium data: importing, synthesising, splitting and looking at data sets. */
+#include "cmd_data.h"
+
+#include <consilium/import.h>
+#include <consilium/phantom.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+
+int csl_cmd_data_fail(void)
+{
+    fprintf(stderr, "consilium: %s\n", csl_error_message());
+    return 1;
+}
+
+uint64_t csl_cmd_data_number(
+    struct argp_state *state, const char *name, const char *text, uint64_t low, uint64_t high)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno != 0 || value < low || value > high) {
+        argp_error(state, "%s: expected %" PRIu64 "..%" PRIu64 ", found '%s'", name, low, high,
+                   text);
+    }
+    return value;
+}
+
+double csl_cmd_data_real(
+    struct argp_state *state, const char *name, const char *text, double low, double high)
+{
+    char *end = NULL;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= low && value <= high)) {
+        argp_error(state, "%s: expected %g..%g, found '%s'", name, low, high, text);
+    }
+    return value;
+}
+
+typedef struct synth_arguments {
+    csl_phantom_options options;
+    const char *kind, *out;
+} synth_arguments;
+
+static error_t parse_synth(int key, char *text, struct argp_state *state)
+{
+    synth_arguments *arguments = state->input;
+    csl_phantom_options *options = &arguments->options;
+    switch (key) {
+    case 'o':
+        arguments->out = text;
+        return 0;
+    case 'n':
+        options->count = csl_cmd_data_number(state, "--count", text, 1, UINT32_MAX);
+        return 0;
+    case 'c':
+        options->class_count =
+            (uint32_t)csl_cmd_data_number(state, "--classes", text, 2, CSL_PHANTOM_CLASSES_MAX);
+        return 0;
+    case 'z':
+        options->size = (uint32_t)csl_cmd_data_number(state, "--size", text, 16, 512);
+        return 0;
+    case 'd':
+        options->dims = (uint32_t)csl_cmd_data_number(state, "--dims", text, 2, 3);
+        return 0;
+    case 't':
+        options->site_count =
+            (uint32_t)csl_cmd_data_number(state, "--sites", text, 1, CSL_PHANTOM_SITES_MAX);
+        return 0;
+    case 's':
+        options->seed = csl_cmd_data_number(state, "--seed", text, 0, UINT64_MAX);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->kind || strcmp(text, "phantom") != 0) {
+            argp_error(state, "expected 'phantom', found '%s'", text);
+        }
+        arguments->kind = text;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->kind || !arguments->out) {
+            argp_error(state, "expected 'phantom' and --out FILE");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int run_synth(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"out", 'o', "FILE", 0, "data set to write (HDF5)", 0},
+        {"count", 'n', "N", 0, "images (4000)", 0},
+        {"classes", 'c', "N", 0, "2..4: clear, nodule, consolidation, diffuse opacity (2)", 0},
+        {"size", 'z', "VOXELS", 0, "along each axis (28)", 0},
+        {"dims", 'd', "2|3", 0, "pictures or volumes (2)", 0},
+        {"sites", 't', "N", 0, "institutions, each with its own scanner (8)", 0},
+        {"seed", 's', "N", 0, "same seed, same bytes (1)", 0},
+        {0}};
+    static const struct argp parser = {
+        options,   parse_synth,
+        "phantom", "Draw chest-like images with lesions, so that everything runs with no download.",
+        NULL,      NULL,
+        NULL};
+    synth_arguments arguments = {.out = NULL};
+    csl_phantom_defaults(&arguments.options);
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    csl_dataset *dataset = NULL;
+    if (!metadata || csl_phantom_create(&arguments.options, &dataset) != CSL_OK) {
+        free(metadata);
+        return csl_cmd_data_fail();
+    }
+    snprintf(metadata->study_id, CSL_TEXT_MAX, "phantom-%" PRIu64, arguments.options.seed);
+    snprintf(metadata->licence, CSL_TEXT_MAX, "CC0-1.0");
+    snprintf(metadata->patient_identity_removed, CSL_TEXT_MAX, "YES");
+    snprintf(metadata->deid_method, CSL_TEXT_MAX, "synthetic: there is no patient");
+    snprintf(metadata->split_method, CSL_TEXT_MAX, "by subject, 70/10/20");
+    csl_status status = csl_dataset_write_described(arguments.out, dataset, metadata);
+    if (status == CSL_OK) {
+        fprintf(stderr, "%s: %" PRIu64 " images of %u^%u, %u classes, %u sites\n", arguments.out,
+                dataset->count, arguments.options.size, arguments.options.dims,
+                dataset->class_count, arguments.options.site_count);
+    }
+    csl_dataset_destroy(dataset);
+    free(metadata);
+    return status == CSL_OK ? 0 : csl_cmd_data_fail();
+}
+
+typedef struct import_arguments {
+    const char *paths[2];
+    const char *licence;
+} import_arguments;
+
+static error_t parse_import(int key, char *text, struct argp_state *state)
+{
+    import_arguments *arguments = state->input;
+    switch (key) {
+    case 'l':
+        arguments->licence = text;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num >= 2) {
+            argp_error(state, "expected IN and OUT.h5, found '%s' too", text);
+        }
+        arguments->paths[state->arg_num] = text;
+        return 0;
+    case ARGP_KEY_END:
+        if (state->arg_num < 2) {
+            argp_error(state, "expected IN.npz and OUT.h5");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int run_import(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"licence", 'l', "TEXT", 0, "terms the images are under; kept with the file", 0}, {0}};
+    static const struct argp parser = {
+        options,
+        parse_import,
+        "IN.npz OUT.h5",
+        "Turn a MedMNIST-style archive (train_images, train_labels, ...) into a data set file.",
+        NULL,
+        NULL,
+        NULL};
+    import_arguments arguments = {{NULL, NULL}, NULL};
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    csl_dataset *dataset = NULL;
+    if (!metadata || csl_import_npz(arguments.paths[0], &dataset) != CSL_OK) {
+        free(metadata);
+        return csl_cmd_data_fail();
+    }
+    snprintf(metadata->licence, CSL_TEXT_MAX, "%s", arguments.licence ? arguments.licence : "");
+    snprintf(metadata->split_method, CSL_TEXT_MAX, "as in the archive");
+    csl_status status = csl_dataset_write_described(arguments.paths[1], dataset, metadata);
+    if (status == CSL_OK) {
+        fprintf(stderr, "%s: %" PRIu64 " images, %u classes\n", arguments.paths[1], dataset->count,
+                dataset->class_count);
+    }
+    csl_dataset_destroy(dataset);
+    free(metadata);
+    return status == CSL_OK ? 0 : csl_cmd_data_fail();
+}
+
+static const csl_command data_commands[] = {
+    {"import", "MedMNIST-style .npz to a data set file", run_import},
+    {"synth", "seeded chest-like phantoms", run_synth},
+    {"split", "a pool into one file per institution", csl_cmd_data_split},
+    {"info", "what a data set file holds", csl_cmd_data_info},
+    {"validate", "every check there is; exit 1 on a problem", csl_cmd_data_validate},
+    {NULL, NULL, NULL}};
+
+static void print_help(FILE *stream)
+{
+    fputs("Usage: consilium data COMMAND [OPTION]...\nImages in files.\n\nCommands:\n", stream);
+    for (const csl_command *command = data_commands; command->name; command++) {
+        fprintf(stream, "  %-10s %s\n", command->name, command->summary);
+    }
+    fputs("\n  --help     this text; consilium data COMMAND --help for one command\n", stream);
+}
+
+int csl_command_data(int argc, char **argv)
+{
+    argp_err_exit_status = 2;
+    if (argc >= 2 && strcmp(argv[1], "--help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    for (const csl_command *command = data_commands; argc >= 2 && command->name; command++) {
+        if (strcmp(argv[1], command->name) == 0) {
+            char name[64];
+            snprintf(name, sizeof name, "consilium data %s", command->name);
+            argv[1] = name;
+            return command->run(argc - 1, argv + 1);
+        }
+    }
+    if (argc >= 2) {
+        fprintf(stderr, "consilium data: unknown command '%s'\n", argv[1]);
+    }
+    print_help(stderr);
+    return 2;
+}

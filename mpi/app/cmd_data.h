@@ -1,0 +1,21 @@
+/* Subcommands of `consilium data`. */
+#ifndef CSL_CMD_DATA_H
+#define CSL_CMD_DATA_H
+
+#include <consilium/files.h>
+
+#include <argp.h>
+
+int csl_cmd_data_split(int argc, char **argv);
+int csl_cmd_data_info(int argc, char **argv);
+int csl_cmd_data_validate(int argc, char **argv);
+
+/* Prints the last error for a person; returns the exit code 1. */
+int csl_cmd_data_fail(void);
+/* A whole number in low..high, or argp's usage error (exit 2). */
+uint64_t csl_cmd_data_number(
+    struct argp_state *state, const char *name, const char *text, uint64_t low, uint64_t high);
+double csl_cmd_data_real(
+    struct argp_state *state, const char *name, const char *text, double low, double high);
+
+#endif

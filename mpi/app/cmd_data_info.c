@@ -1,0 +1,230 @@
+/* consilium data info and validate: what a data set file holds and whether it is sound. */
+#include "cmd_data.h"
+
+#include <consilium/hash.h>
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct info_arguments {
+    const char *path;
+    bool json, force;
+} info_arguments;
+
+static error_t parse_info(int key, char *text, struct argp_state *state)
+{
+    info_arguments *arguments = state->input;
+    switch (key) {
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case 'f':
+        arguments->force = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) {
+            argp_error(state, "expected one file, found '%s' too", text);
+        }
+        arguments->path = text;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->path) {
+            argp_error(state, "expected a FILE");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static uint64_t count_class(const csl_dataset *dataset, int split, uint32_t class)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < dataset->count; i++) {
+        bool here = dataset->split[i] == split;
+        uint64_t at = i * dataset->class_count + class;
+        count += here && (dataset->labels ? dataset->labels[i] == (int32_t) class
+                                          : (!dataset->known || dataset->known[at]) &&
+                                                dataset->targets[at] > 0.5f);
+    }
+    return count;
+}
+
+static uint64_t count_constant_images(const csl_dataset *dataset)
+{
+    size_t size = csl_dataset_image_size(dataset), item = csl_element_size(dataset->type);
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < dataset->count; i++) {
+        const char *image = (const char *)dataset->images + i * size;
+        count += memcmp(image, image + item, size - item) == 0;
+    }
+    return count;
+}
+
+static uint32_t count_present_classes(const csl_dataset *dataset)
+{
+    uint32_t present = 0;
+    for (uint32_t k = 0; k < dataset->class_count; k++) {
+        uint64_t total = 0;
+        for (int split = 0; split < 3; split++) {
+            total += count_class(dataset, split, k);
+        }
+        present += total > 0;
+    }
+    return present;
+}
+
+static int compare_u64(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+/* Different values of an optional column; 0 where it is absent or memory is short. */
+static uint64_t count_different(const csl_dataset *dataset, char column)
+{
+    bool present = column == 'p'   ? dataset->subject != NULL
+                   : column == 'g' ? dataset->group != NULL
+                                   : dataset->scanner != NULL;
+    uint64_t *values = present ? calloc((size_t)dataset->count, sizeof *values) : NULL;
+    uint64_t count = 0;
+    for (uint64_t i = 0; values && i < dataset->count; i++) {
+        values[i] = column == 'p'   ? dataset->subject[i]
+                    : column == 'g' ? (uint64_t)(int64_t)dataset->group[i]
+                                    : dataset->scanner[i];
+    }
+    if (values) {
+        qsort(values, (size_t)dataset->count, sizeof *values, compare_u64);
+    }
+    for (uint64_t i = 0; values && i < dataset->count; i++) {
+        count += i == 0 || values[i] != values[i - 1];
+    }
+    free(values);
+    return count;
+}
+
+static const char *const type_names[] = {"u8", "i16", "u16", "f32"};
+static const char *const task_names[] = {"binary", "multiclass", "multilabel", "regression"};
+static const char *const split_names[] = {"train", "validation", "test"};
+
+static void print_text(const info_arguments *arguments,
+                       const csl_dataset *dataset,
+                       const csl_dataset_metadata *metadata,
+                       const char *digest)
+{
+    printf("%s: %" PRIu64 " images, %u x %u x %u, %u channel%s, %s, %s, site %s\n", arguments->path,
+           dataset->count, dataset->shape.extent[0], dataset->shape.extent[1],
+           dataset->shape.extent[2], dataset->shape.channels,
+           dataset->shape.channels == 1 ? "" : "s", type_names[dataset->type],
+           task_names[dataset->task], dataset->site[0] ? dataset->site : "unknown");
+    printf("subjects %" PRIu64 ", groups %" PRIu64 ", scanners %" PRIu64 " (0: not in the file)\n",
+           count_different(dataset, 'p'), count_different(dataset, 'g'),
+           count_different(dataset, 's'));
+    printf("licence %s, patient identity removed %s\n",
+           metadata->licence[0] ? metadata->licence : "unknown",
+           metadata->patient_identity_removed[0] ? metadata->patient_identity_removed : "unknown");
+    printf("%-24s %10s %10s %10s\n", "class", "train", "validation", "test");
+    for (uint32_t k = 0; dataset->task != CSL_TASK_REGRESSION && k < dataset->class_count; k++) {
+        char number[16];
+        snprintf(number, sizeof number, "%u", k);
+        printf("%-24s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n",
+               dataset->class_names ? dataset->class_names[k] : number, count_class(dataset, 0, k),
+               count_class(dataset, 1, k), count_class(dataset, 2, k));
+    }
+    printf("content sha256 %s\n", digest);
+}
+
+static int print_json(const csl_dataset *dataset, const char *digest)
+{
+    json_t *histogram = json_object();
+    for (int split = 0; split < 3; split++) {
+        json_t *counts = json_array();
+        for (uint32_t k = 0; k < dataset->class_count; k++) {
+            json_array_append_new(counts, json_integer((json_int_t)count_class(dataset, split, k)));
+        }
+        json_object_set_new(histogram, split_names[split], counts);
+    }
+    json_t *root =
+        json_pack("{s:I, s:[i,i,i], s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:s}", "images",
+                  (json_int_t)dataset->count, "extent", (int)dataset->shape.extent[0],
+                  (int)dataset->shape.extent[1], (int)dataset->shape.extent[2], "channels",
+                  (int)dataset->shape.channels, "type", type_names[dataset->type], "task",
+                  task_names[dataset->task], "site", dataset->site, "classes",
+                  (int)dataset->class_count, "subjects", (json_int_t)count_different(dataset, 'p'),
+                  "groups", (json_int_t)count_different(dataset, 'g'), "scanners",
+                  (json_int_t)count_different(dataset, 's'), "class_histogram", histogram,
+                  "content_sha256", digest);
+    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0;
+    putchar('\n');
+    json_decref(root);
+    return failed;
+}
+
+/* Warnings: what loads and trains badly. */
+static void print_warnings(const char *path, const csl_dataset *dataset)
+{
+    uint64_t constant = count_constant_images(dataset);
+    if (constant != 0) {
+        fprintf(stderr, "%s: warning: %" PRIu64 " images are constant\n", path, constant);
+    }
+    if (dataset->labels && count_present_classes(dataset) < 2) {
+        fprintf(stderr, "%s: warning: only one class occurs\n", path);
+    }
+    if (csl_dataset_split_count(dataset, CSL_SPLIT_TRAIN) == 0) {
+        fprintf(stderr, "%s: warning: no image is for training\n", path);
+    }
+}
+
+static int run(int argc, char **argv, bool validate)
+{
+    static const struct argp_option options[] = {
+        {"json", 'j', NULL, 0, "for a machine", 0},
+        {"force", 'f', NULL, 0, "read a file that may identify patients", 0},
+        {0}};
+    static const struct argp info_parser = {
+        options, parse_info, "FILE", "Say what a data set file holds.", NULL, NULL, NULL};
+    static const struct argp validate_parser = {
+        options + 1, parse_info, "FILE", "Check a data set file; exit 1 on a problem.",
+        NULL,        NULL,       NULL};
+    info_arguments arguments = {NULL, false, false};
+    argp_parse(validate ? &validate_parser : &info_parser, argc, argv, 0, NULL, &arguments);
+    csl_dataset *dataset = NULL;
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    uint8_t digest[CSL_SHA256_SIZE];
+    char text[CSL_SHA256_TEXT_SIZE];
+    csl_status status =
+        metadata ? csl_dataset_read_described(arguments.path, arguments.force, &dataset, metadata)
+                 : csl_fail(CSL_E_NO_MEMORY, "no memory");
+    if (status == CSL_OK) {
+        status = csl_dataset_digest(dataset, digest);
+    }
+    int code = status == CSL_OK ? 0 : csl_cmd_data_fail();
+    if (status == CSL_OK) {
+        csl_hex(digest, sizeof digest, text);
+        print_warnings(arguments.path, dataset);
+        if (validate) {
+            printf("%s: valid, %" PRIu64 " images, sha256 %s\n", arguments.path, dataset->count,
+                   text);
+        } else if (arguments.json) {
+            code = print_json(dataset, text);
+        } else {
+            print_text(&arguments, dataset, metadata, text);
+        }
+    }
+    csl_dataset_destroy(dataset);
+    free(metadata);
+    return code;
+}
+
+int csl_cmd_data_info(int argc, char **argv)
+{
+    return run(argc, argv, false);
+}
+
+int csl_cmd_data_validate(int argc, char **argv)
+{
+    return run(argc, argv, true);
+}

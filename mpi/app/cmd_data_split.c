@@ -1,0 +1,197 @@
+/* consilium data split: a pool becomes one file per institution. */
+#include "cmd_data.h"
+
+#include <consilium/hash.h>
+#include <consilium/partition.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct split_arguments {
+    csl_partition_options options;
+    const char *path, *out;
+} split_arguments;
+
+static error_t parse_more(int key, char *text, struct argp_state *state)
+{
+    csl_study_split *split = &((split_arguments *)state->input)->options.split;
+    switch (key) {
+    case 'a':
+        split->alpha = csl_cmd_data_real(state, "--alpha", text, 1e-6, 1e9);
+        return 0;
+    case 'l':
+        split->labels_each =
+            (uint32_t)csl_cmd_data_number(state, "--labels-each", text, 1, CSL_CLASSES_MAX);
+        return 0;
+    case 'h':
+        split->shards_each =
+            (uint32_t)csl_cmd_data_number(state, "--shards-each", text, 1, 1000000);
+        return 0;
+    case 'g':
+        split->sigma = csl_cmd_data_real(state, "--sigma", text, 0.0, 10.0);
+        return 0;
+    case 'm':
+        split->min_size = (uint32_t)csl_cmd_data_number(state, "--min-size", text, 1, 1000000000);
+        return 0;
+    case 'f':
+        split->force = true;
+        return 0;
+    case 'r':
+        split->holdout = CSL_HOLDOUT_REDRAW;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_split(int key, char *text, struct argp_state *state)
+{
+    split_arguments *arguments = state->input;
+    switch (key) {
+    case 'o':
+        arguments->out = text;
+        return 0;
+    case 'c':
+        if (csl_partition_scheme_find(text, &arguments->options.split.scheme) != CSL_OK) {
+            argp_error(state, "--scheme: %s", csl_error_message());
+        }
+        return 0;
+    case 'n':
+        arguments->options.institution_count =
+            (uint32_t)csl_cmd_data_number(state, "--institutions", text, 1, CSL_INSTITUTIONS_MAX);
+        return 0;
+    case 's':
+        arguments->options.seed = csl_cmd_data_number(state, "--seed", text, 0, UINT64_MAX);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) {
+            argp_error(state, "expected one pool, found '%s' too", text);
+        }
+        arguments->path = text;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->path || !arguments->out) {
+            argp_error(state, "expected IN.h5 and --out DIR");
+        }
+        return 0;
+    default:
+        return parse_more(key, text, state);
+    }
+}
+
+static void
+print_row(uint32_t institution, const csl_dataset *dataset, const csl_partition_summary *summary)
+{
+    printf("%11u %8" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8.4f %8.4f  ", institution,
+           summary->size[0], summary->size[1], summary->size[2], summary->jensen_shannon,
+           summary->earth_mover);
+    for (uint32_t k = 0; k < dataset->class_count; k++) {
+        printf("%s%" PRIu64, k ? "/" : "", summary->class_size[k]);
+    }
+    putchar('\n');
+}
+
+/* A random-looking name of a site that tells nothing and is the same in every repetition. */
+static csl_status name_site(const csl_partition_plan *plan, uint32_t institution, char *uid_out)
+{
+    uint64_t parts[2] = {plan->options.seed, institution};
+    uint8_t digest[CSL_SHA256_SIZE];
+    CSL_TRY(csl_sha256(parts, sizeof parts, digest));
+    csl_hex(digest, 8, uid_out);
+    return CSL_OK;
+}
+
+static csl_status write_institution(const split_arguments *arguments,
+                                    const csl_dataset *pool,
+                                    const csl_partition_plan *plan,
+                                    uint32_t institution,
+                                    csl_dataset_metadata *metadata)
+{
+    char path[CSL_PATH_MAX];
+    csl_partition_summary summary;
+    csl_dataset *part = NULL;
+    CSL_TRY(csl_partition_summarise(pool, plan, institution, &summary));
+    CSL_TRY(name_site(plan, institution, metadata->site_uid));
+    snprintf(metadata->split_method, CSL_TEXT_MAX, "%s, seed %" PRIu64,
+             csl_partition_scheme_name(plan->options.split.scheme), plan->options.seed);
+    int length = snprintf(path, sizeof path, "%s/institution-%02u.h5", arguments->out, institution);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        return csl_fail(CSL_E_RANGE, "%s: path is too long", arguments->out);
+    }
+    CSL_TRY(csl_partition_extract(pool, plan, institution, &part));
+    csl_status status = csl_dataset_write_described(path, part, metadata);
+    csl_dataset_destroy(part);
+    if (status == CSL_OK) {
+        print_row(institution, pool, &summary);
+    }
+    return status;
+}
+
+static csl_status write_all(const split_arguments *arguments,
+                            const csl_dataset *pool,
+                            const csl_partition_plan *plan,
+                            csl_dataset_metadata *metadata)
+{
+    char path[CSL_PATH_MAX];
+    if (mkdir(arguments->out, 0777) != 0 && errno != EEXIST) {
+        return csl_fail(CSL_E_IO, "%s: %s", arguments->out, strerror(errno));
+    }
+    printf("institution    train validation     test   JS bits      EMD  classes\n");
+    for (uint32_t j = 0; j < plan->institution_count; j++) {
+        CSL_TRY(write_institution(arguments, pool, plan, j, metadata));
+    }
+    printf("scheme %s, seed %" PRIu64 ", effective number of institutions %.2f\n",
+           csl_partition_scheme_name(plan->options.split.scheme), plan->options.seed,
+           csl_partition_effective_count(plan));
+    int length = snprintf(path, sizeof path, "%s/partition.json", arguments->out);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        return csl_fail(CSL_E_RANGE, "%s: path is too long", arguments->out);
+    }
+    return csl_partition_report(pool, plan, path);
+}
+
+int csl_cmd_data_split(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"out", 'o', "DIR", 0, "folder for institution-NN.h5 and partition.json", 0},
+        {"scheme", 'c', "NAME", 0,
+         "iid, dirichlet, dirichlet-balanced, label-quantity, shards, quantity-dirichlet, "
+         "quantity-lognormal, feature-noise, feature-scanner, natural (iid)",
+         0},
+        {"institutions", 'n', "N", 0, "how many (8)", 0},
+        {"alpha", 'a', "X", 0, "concentration of the Dirichlet schemes (0.5)", 0},
+        {"labels-each", 'l', "N", 0, "label-quantity: classes of an institution (2)", 0},
+        {"shards-each", 'h', "N", 0, "shards: of an institution (2)", 0},
+        {"sigma", 'g', "X", 0, "quantity-lognormal, feature-noise: deviation (0.5)", 0},
+        {"min-size", 'm', "N", 0, "fewest training images of an institution (10)", 0},
+        {"redraw", 'r', NULL, 0, "draw validation and test anew at each institution", 0},
+        {"force", 'f', NULL, 0, "break up patients and groups", 0},
+        {"seed", 's', "N", 0, "same seed, same partition (1)", 0},
+        {0}};
+    static const struct argp parser = {
+        options, parse_split, "IN.h5", "Deal a pool to institutions; patients stay whole.",
+        NULL,    NULL,        NULL};
+    split_arguments arguments = {.path = NULL};
+    csl_partition_defaults(&arguments.options);
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    csl_dataset *pool = NULL;
+    csl_partition_plan *plan = NULL;
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    csl_status status = metadata
+                            ? csl_dataset_read_described(arguments.path, false, &pool, metadata)
+                            : csl_fail(CSL_E_NO_MEMORY, "no memory");
+    if (status == CSL_OK) {
+        status = csl_partition(pool, &arguments.options, &plan);
+    }
+    if (status == CSL_OK) {
+        status = write_all(&arguments, pool, plan, metadata);
+    }
+    csl_partition_plan_destroy(plan);
+    csl_dataset_destroy(pool);
+    free(metadata);
+    return status == CSL_OK ? 0 : csl_cmd_data_fail();
+}
