@@ -4,6 +4,8 @@
 #include <stddef.h>
 
 const csl_bench_suite csl_bench_suites[] = {
+    {"aggregate", "robust aggregation: kernels against memory bandwidth, and a peer",
+     csl_bench_aggregate},
     {"train", "images per second of training, beside PyTorch where it is installed",
      csl_bench_train},
     {NULL, NULL, NULL},
