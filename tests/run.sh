@@ -18,7 +18,7 @@ for argument in "$@"; do
     *) echo "tests/run.sh: unknown option $argument; try --help" >&2; exit 2 ;;
     esac
 done
-export CONSILIUM_TEST_DEEP=$deep
+export CSL_TEST_DEEP=$deep
 . tests/packages.sh
 install_packages test
 
