@@ -154,6 +154,11 @@ def check_symbols(_, build):
 
 def check_headers(root, _):
     folders = ["-I" + os.path.join(root, layer, "include") for layer in LAYERS[:4]]
+    folders += ["-DOMPI_SKIP_MPICXX=1", "-DMPICH_SKIP_MPICXX=1"]  # no C++ bindings inside extern "C"
+    for show in (["mpicc", "--showme:compile"], ["mpicc", "-compile_info"]):  # Open MPI, MPICH
+        flags = subprocess.run(show, capture_output=True, text=True)
+        if flags.returncode == 0:
+            folders += [flag for flag in flags.stdout.split() if flag.startswith("-I")]
     with tempfile.TemporaryDirectory() as work:
         for name in tracked(root, r"^(kernels|engine|datasets|mpi)/include/consilium/.*\.h$"):
             for compiler, suffix in (("cc", "c"), ("c++", "cpp")):
