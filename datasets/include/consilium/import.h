@@ -14,26 +14,4 @@
  */
 CSL_API CSL_MUST_CHECK csl_status csl_import_npz(const char *path, csl_dataset **dataset_out);
 
-typedef struct csl_import_folder_options {
-    uint32_t height;            /* 0: as the first image */
-    uint32_t width;             /* 0: as the first image */
-    uint32_t channels;          /* 1 grey, 3 RGB, 0: as the first image */
-    double validation_fraction; /* of a folder without train, val, test; at most 0.5 together */
-    double test_fraction;
-    uint64_t seed; /* of that split */
-    /* Extended regular expression; what its first group matches in a file's name is the subject.
-     * NULL: subjects are unknown. */
-    const char *subject_pattern;
-} csl_import_folder_options;
-
-/*
- * A folder FOLDER/CLASS/IMAGE or FOLDER/{train,val,test}/CLASS/IMAGE of 8-bit PNG and JPEG files;
- * classes and files in the order of their names. Images of another size are resampled: by area
- * where they shrink, bilinearly where they grow. Without given splits, each class is divided by
- * subject and seed. Errors: as csl_import_npz.
- */
-CSL_API CSL_MUST_CHECK csl_status csl_import_folder(const char *path,
-                                                    const csl_import_folder_options *options,
-                                                    csl_dataset **dataset_out);
-
 #endif
