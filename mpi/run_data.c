@@ -2,6 +2,7 @@
 #include "run_internal.h"
 
 #include <consilium/files.h>
+#include <consilium/partition.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -46,6 +47,56 @@ static csl_status list_files(csl_federated_run *run, const char *folder)
     return status;
 }
 
+/* One file per institution in RUN/institutions, so that every institution opens only its own. */
+static csl_status
+write_parts(csl_federated_run *run, const csl_dataset *pool, const csl_partition_plan *plan)
+{
+    char path[CSL_PATH_MAX + 32];
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        int length =
+            snprintf(run->files[i], CSL_PATH_MAX, "%s/site-%03u.h5", run->data_directory, i);
+        if (length >= CSL_PATH_MAX) {
+            return csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
+        }
+        csl_dataset *part = NULL;
+        CSL_TRY(csl_partition_extract(pool, plan, i, &part));
+        csl_status status = csl_dataset_write(run->files[i], part);
+        csl_dataset_destroy(part);
+        CSL_TRY(status);
+    }
+    snprintf(path, sizeof path, "%s/institutions.json", run->directory);
+    return csl_partition_report(pool, plan, path);
+}
+
+static csl_status split_pool(csl_federated_run *run)
+{
+    int length = snprintf(run->data_directory, CSL_PATH_MAX, "%s/institutions", run->directory);
+    if (length >= CSL_PATH_MAX) {
+        return csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
+    }
+    csl_dataset *pool = NULL;
+    CSL_TRY(csl_dataset_read(run->study->data.path, &pool));
+    csl_partition_options options = {
+        .split = run->study->data.split,
+        .institution_count = run->study->institutions.count,
+        .seed = run->study->seed,
+    };
+    csl_partition_plan *plan = NULL;
+    csl_status status = csl_partition(pool, &options, &plan);
+    if (status != CSL_OK) {
+        status = csl_fail_context(status, "%s", run->study->data.path);
+    }
+    if (status == CSL_OK && mkdir(run->data_directory, 0777) != 0 && errno != EEXIST) {
+        status = csl_fail(CSL_E_IO, "folder %s: %s", run->data_directory, strerror(errno));
+    }
+    if (status == CSL_OK) {
+        status = write_parts(run, pool, plan);
+    }
+    csl_partition_plan_destroy(plan);
+    csl_dataset_destroy(pool);
+    return status;
+}
+
 csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out)
 {
     const char *path = run->study->data.path;
@@ -70,12 +121,7 @@ csl_status csl_run_prepare_data(csl_federated_run *run)
     if (status == CSL_OK && run->rank == 0) {
         bool pooled = false;
         status = csl_run_find_files(run, &pooled);
-        if (status == CSL_OK && pooled) {
-            status = csl_fail(CSL_E_UNSUPPORTED,
-                              "data.path %s: expected a folder with one file per institution, "
-                              "found a file",
-                              run->study->data.path);
-        }
+        status = status == CSL_OK && pooled ? split_pool(run) : status;
     }
     CSL_TRY(csl_agree(run->communicator, status));
     return csl_broadcast(run->communicator, run->files, size, 0);
