@@ -1,7 +1,9 @@
 #include "hdf5_support.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Deflate never shrinks by more than 1032:1 (zlib's documented limit). */
 enum { DEFLATE_RATIO_MAX = 1032 };
@@ -163,6 +165,19 @@ csl_h5_read(const csl_h5_file *file, const char *name, hid_t memory_type, void *
     return CSL_OK;
 }
 
+/* HDF5 would make them itself, but with the time of day in them. */
+static csl_status make_parents(const csl_h5_file *file, const char *name)
+{
+    char parent[CSL_PATH_MAX];
+    for (const char *slash = strchr(name + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        snprintf(parent, sizeof parent, "%.*s", (int)(slash - name), name);
+        if (H5Lexists(file->id, parent, H5P_DEFAULT) <= 0) {
+            CSL_TRY(csl_h5_make_group(file, parent));
+        }
+    }
+    return CSL_OK;
+}
+
 csl_status csl_h5_write(const csl_h5_file *file,
                         const char *name,
                         hid_t stored_type,
@@ -175,22 +190,21 @@ csl_status csl_h5_write(const csl_h5_file *file,
     for (uint32_t axis = 0; axis < rank; axis++) {
         dimensions[axis] = extent[axis];
     }
+    CSL_TRY(make_parents(file, name));
     hid_t space = H5Screate_simple((int)rank, dimensions, NULL);
-    hid_t links = H5Pcreate(H5P_LINK_CREATE);
     hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
     H5Pset_layout(creation, H5D_CONTIGUOUS);
     H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
     H5Pset_obj_track_times(creation, false); /* equal content gives equal files */
-    hid_t array = H5Dcreate2(file->id, name, stored_type, space, links, creation, H5P_DEFAULT);
+    hid_t array =
+        H5Dcreate2(file->id, name, stored_type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     herr_t result =
         array < 0 ? -1 : H5Dwrite(array, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
     if (array >= 0) {
         H5Dclose(array);
     }
     H5Pclose(creation);
-    H5Pclose(links);
     H5Sclose(space);
     if (result < 0) {
         return csl_fail(CSL_E_IO, "%s: %s: HDF5 cannot write the array", file->path, name);

@@ -58,7 +58,10 @@ csl_status csl_h5_create(const char *path, csl_h5_file *file_out)
     if (status == CSL_OK) {
         /* The newer format carries checksums over its metadata. */
         H5Pset_libver_bounds(access_list, H5F_LIBVER_V110, H5F_LIBVER_V110);
-        file_out->id = H5Fcreate(file_out->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
+        hid_t creation = H5Pcreate(H5P_FILE_CREATE);
+        H5Pset_obj_track_times(creation, false); /* equal content gives equal files */
+        file_out->id = H5Fcreate(file_out->temporary, H5F_ACC_TRUNC, creation, access_list);
+        H5Pclose(creation);
         if (file_out->id < 0) {
             status = csl_fail(CSL_E_IO, "%s: %s", path,
                               file_out->writer.failure ? strerror(file_out->writer.failure)
@@ -109,7 +112,10 @@ bool csl_h5_exists(const csl_h5_file *file, const char *name)
 
 csl_status csl_h5_make_group(const csl_h5_file *file, const char *name)
 {
-    hid_t group = H5Gcreate2(file->id, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(creation, false);
+    hid_t group = H5Gcreate2(file->id, name, H5P_DEFAULT, creation, H5P_DEFAULT);
+    H5Pclose(creation);
     if (group < 0 || H5Gclose(group) < 0) {
         return csl_fail(CSL_E_IO, "%s: %s: HDF5 cannot create the group", file->path, name);
     }

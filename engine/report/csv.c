@@ -60,7 +60,9 @@ csl_status csl_metrics_csv_row(csl_task task, const csl_round_record *record, cs
     add_metrics(task, record->validation, text);
     add_metrics(task, record->test, text);
     csl_text_add(text, ",");
-    csl_text_add_double(text, record->rate);
+    if (!isnan(record->rate)) {
+        csl_text_add_double(text, record->rate);
+    }
     csl_text_format(text, ",%u,%.3f,%.3f,%llu", record->institution_count, record->train_seconds,
                     record->exchange_seconds, (unsigned long long)record->update_size);
     return csl_text_status(text);

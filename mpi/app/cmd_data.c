@@ -3,6 +3,7 @@
 
 #include <consilium/import.h>
 #include <consilium/phantom.h>
+#include <consilium/text.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -226,7 +227,12 @@ int csl_command_data(int argc, char **argv)
         }
     }
     if (argc >= 2) {
-        fprintf(stderr, "consilium data: unknown command '%s'\n", argv[1]);
+        const char *nearest =
+            csl_nearest_name_strided(argv[1], &data_commands[0].name, sizeof *data_commands,
+                                     sizeof data_commands / sizeof *data_commands - 1);
+        return nearest ? csl_app_usage_error("data", "unknown command '%s'; did you mean '%s'?",
+                                             argv[1], nearest)
+                       : csl_app_usage_error("data", "unknown command '%s'", argv[1]);
     }
     print_help(stderr);
     return 2;

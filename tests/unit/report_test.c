@@ -88,6 +88,11 @@ static void the_csv_has_a_value_or_nothing_for_every_column(void)
     CHECK_CONTAINS(csl_text_string(&heading), "round,seconds,train_loss,val_loss,val_auc,");
     CU_ASSERT_STRING_EQUAL(csl_text_string(&row),
                            "3,1.500,,,,,,,0.5,nan,nan,nan,nan,0.1,4,0.000,0.000,100");
+    csl_round_record start = {.train_loss = NAN, .rate = NAN}; /* nothing was trained yet */
+    csl_text untrained = {0};
+    CHECK_OK(csl_metrics_csv_row(CSL_TASK_BINARY, &start, &untrained));
+    CU_ASSERT_STRING_EQUAL(csl_text_string(&untrained), "0,0.000,,,,,,,,,,,,,0,0.000,0.000,0");
+    csl_text_clear(&untrained);
     size_t commas[2] = {0};
     for (size_t i = 0; i < heading.size; i++) {
         commas[0] += heading.bytes[i] == ',';
