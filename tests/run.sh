@@ -51,7 +51,7 @@ build() {
 stage "build with the address and undefined-behaviour sanitizers"
 build asan
 stage "unit, property and parity tests under them"
-ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz' \
+LSAN_OPTIONS=suppressions=$PWD/tests/support/leaks.supp ctest --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz' \
     --output-on-failure --no-tests=error || exit 1
 
 stage "build with the thread sanitizer: the tests of our own threads"

@@ -113,8 +113,8 @@ csl_status csl_device_open(const char *resource, uint32_t threads, csl_device **
         return csl_fail(CSL_E_RANGE, "device: expected 1 to %d threads, found %" PRIu32,
                         CSL_THREADS_MAX, threads);
     }
-    resource_kind kind;
-    uint32_t index;
+    resource_kind kind = RESOURCE_HOST;
+    uint32_t index = 0;
     CSL_TRY(parse_resource(resource, &kind, &index));
     csl_device *device = calloc(1, sizeof *device);
     if (!device) {
