@@ -1,0 +1,60 @@
+#!/bin/sh
+# Help at every level, and what a mistyped name is answered with.   ... .sh CONSILIUM WORK
+here=$(cd "$(dirname "$0")" && pwd)
+consilium=$1 work=$2
+. "$here/harness.sh"
+
+# Help goes to standard output, exits 0, and names what there is.
+for command in run data bench info; do
+    expect 0 "  $command" "$consilium" --help
+    expect 0 "Usage: consilium $command" "$consilium" $command --help
+    [ -s printed.txt ] && [ ! -s complaints.txt ] || fail "$command --help: not on standard output"
+done
+for command in import synth split info validate; do
+    expect 0 "  $command" "$consilium" data --help
+    expect 0 "Usage: consilium data $command" "$consilium" data $command --help
+done
+for suite in aggregate train comm; do
+    expect 0 "  $suite" "$consilium" bench --help
+done
+for option in set out overwrite plan quiet verbose; do
+    expect 0 "--$option" "$consilium" run --help
+done
+expect 0 'consilium ' "$consilium" --version
+expect 0 'Limits' "$consilium" info
+expect 0 '{' "$consilium" info --json
+expect 2 'Commands:' "$consilium"
+expect 2 'Commands:' "$consilium" data
+
+# A name that is not there: usage, exit 2, and the nearest that is.
+expect 2 "did you mean 'run'?" "$consilium" rum
+expect 2 "did you mean 'synth'?" "$consilium" data snyth
+expect 2 "did you mean 'train'?" "$consilium" bench trian
+expect 2 "lists the commands" "$consilium" xxxxxxxxxxxx
+expect 2 'did you mean --out?' "$consilium" run --ouy x study.yaml
+expect 2 'did you mean --json?' "$consilium" info --jsn
+expect 2 '--cuont' "$consilium" data synth phantom --cuont 3
+expect 2 'expected a number from 1' "$consilium" run --timeout soon study.yaml
+expect 2 '--set needs a value' "$consilium" run study.yaml --set
+expect 2 'which study?' "$consilium" run
+expect 2 "'two.yaml' is too much" "$consilium" run one.yaml two.yaml
+expect 2 '--count' "$consilium" data synth phantom --out x.h5 --count many
+expect 2 '--size' "$consilium" data synth phantom --out x.h5 --size 1000000
+[ ! -e x.h5 ] || fail 'a usage error left a file'
+
+# A study that cannot be used: exit 1, the key, and the nearest.
+printf 'study: typo\nrouns: 3\n' >typo.yaml
+expect 1 'nearest is rounds' "$consilium" run typo.yaml
+printf 'study: s\n' >study.yaml
+expect 1 'nearest is rounds' "$consilium" run study.yaml --set roudns=3
+expect 1 'nearest is sgd' "$consilium" run study.yaml --set training.optimizer=sgdd
+expect 1 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=0
+expect 1 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=many
+expect 1 'data.path: is not set' "$consilium" run study.yaml
+expect 1 'absent.yaml: No such file' "$consilium" run absent.yaml
+head -c 4096 /dev/urandom >noise.yaml
+expect 1 'noise.yaml' "$consilium" run noise.yaml
+printf 'study: {a: [\n' >torn.yaml
+expect 1 'torn.yaml' "$consilium" run torn.yaml
+expect 1 'standard output' sh -c "'$consilium' --help >/dev/full"
+echo 'every level answers'

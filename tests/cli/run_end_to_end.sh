@@ -1,0 +1,83 @@
+#!/bin/sh
+# consilium run in one process: what it writes, what it refuses, what it leaves alone.
+#   ... .sh CONSILIUM WORK
+here=$(cd "$(dirname "$0")" && pwd)
+consilium=$1 work=$2
+. "$here/harness.sh"
+
+expect 0 '' "$consilium" data synth phantom --out phantom.h5 --count 160 --sites 4 --seed 3
+cat >study.yaml <<'END'
+study: tiny
+seed: 5
+data: {path: phantom.h5, split: {scheme: natural, min_size: 1}}
+institutions: {count: 4}
+model: {name: cnn-small}
+training: {lr: 0.05, batch: 16}
+rounds: 2
+evaluation: {every_rounds: 1, batch: 64}
+device: host
+END
+
+# A plan writes nothing at all.
+before=$(find . | sort)
+expect 0 'cnn-small with 205890 parameters' "$consilium" run study.yaml --plan --out planned
+rm -f printed.txt complaints.txt
+[ "$(find . | sort)" = "$(echo "$before" | grep -v -e printed.txt -e complaints.txt)" ] ||
+    fail 'a plan wrote something'
+
+# The happy path.
+expect 0 'all together' "$consilium" run study.yaml --out first
+head -n 1 first/metrics.csv >heading
+[ "$(cat heading)" = "round,seconds,train_loss,val_loss,val_auc,val_accuracy,val_balanced_accuracy,\
+val_calibration_error,test_loss,test_auc,test_accuracy,test_balanced_accuracy,\
+test_calibration_error,rate,institutions,train_seconds,exchange_seconds,update_bytes" ] ||
+    fail "another heading in metrics.csv: $(cat heading)"
+[ "$(cut -d, -f1 first/metrics.csv | tr '\n' ' ')" = 'round 0 1 2 ' ] || fail 'not one row per round'
+awk -F, 'NF != 18 { exit 1 } NR > 1 && !($10 >= 0 && $10 <= 1 && $11 >= 0 && $11 <= 1) { exit 1 }' \
+    first/metrics.csv || fail 'a row of metrics.csv is not as the heading says'
+for file in model.h5 model-last.h5 study.yaml cross-site.csv institutions.json; do
+    [ -s first/$file ] || fail "no $file"
+done
+[ "$(wc -l <first/cross-site.csv)" = 6 ] || fail 'cross-site.csv: expected a heading and 5 rows'
+for event in start:1 round:3 institution:4 end:1; do
+    [ "$(grep -c "^{\"event\":\"${event%:*}\".*}\$" first/rounds.jsonl)" = "${event#*:}" ] ||
+        fail "rounds.jsonl: expected ${event#*:} of ${event%:*}"
+done
+if command -v python3 >/dev/null; then
+    python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' \
+        first/rounds.jsonl || fail 'rounds.jsonl is not JSON'
+fi
+
+# The written study runs again and gives the same model and the same study.
+expect 0 'all together' "$consilium" run first/study.yaml --out again --quiet
+cmp first/study.yaml again/study.yaml || fail 'the resolved study is not its own result'
+cmp first/model-last.h5 again/model-last.h5 || fail 'the written study trains another model'
+grep -q "^# sha256: [0-9a-f]\{64\}\$" first/study.yaml || fail 'no digest in study.yaml'
+
+# A folder that holds a run is refused and left as it is, until told otherwise.
+before=$(fingerprint first)
+expect 1 'already holds a run' "$consilium" run study.yaml --out first --set rounds=1
+[ "$(fingerprint first)" = "$before" ] || fail 'a refused run changed the earlier one'
+expect 0 'all together' "$consilium" run study.yaml --out again --overwrite --set rounds=1 --quiet
+[ "$(wc -l <again/metrics.csv)" = 3 ] || fail 'overwriting kept old rows'
+
+# Data that does not do.
+expect 1 'none.h5: No such file' "$consilium" run study.yaml --out bad --set data.path=none.h5
+copy_cut phantom.h5 cut.h5 20000
+expect 1 'cut.h5' "$consilium" run study.yaml --out bad --set data.path=cut.h5
+expect 1 'expected at least 30 sites, found 4' "$consilium" run study.yaml --out bad \
+    --set institutions.count=30
+expect 1 'phantom.h5' "$consilium" run study.yaml --out bad --set data.split.scheme=iid \
+    --set institutions.count=500
+expect 1 'institution files' "$consilium" run study.yaml --out bad \
+    --set data.path=first/institutions --set institutions.count=5
+expect 1 "'cnn-smal'; did you mean 'cnn-small'" "$consilium" run study.yaml --out bad \
+    --set model.name=cnn-smal
+expect 1 'cuda:9' "$consilium" run study.yaml --out bad --set device=cuda:9
+expect 1 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5
+expect 1 'folder' "$consilium" run study.yaml --out study.yaml/inside
+[ ! -e bad/study.yaml ] && [ ! -e bad/metrics.csv ] && [ ! -e bad/model.h5 ] ||
+    fail 'a run that could not start left results'
+# The folder is still free afterwards.
+expect 0 'all together' "$consilium" run study.yaml --out bad --quiet --set rounds=1
+echo 'run end to end'
