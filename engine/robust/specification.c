@@ -151,6 +151,23 @@ static csl_status check_counts(const csl_aggregate_spec *spec, const csl_rule *r
     return CSL_OK;
 }
 
+/* SMEA looks at each subset of n - f rows: C(n, f) of them at worst, which refused rows only lower.
+ * After each factor the product is itself a binomial coefficient, so the division is exact. */
+static csl_status check_subsets(const csl_aggregate_spec *spec, uint32_t n)
+{
+    uint64_t subsets = 1;
+    for (uint32_t i = 1; i <= spec->f; i++) {
+        subsets = subsets * (n - spec->f + i) / i;
+        if (subsets > CSL_SUBSETS_MAX) {
+            return csl_fail(CSL_E_RANGE,
+                            "%s: %u of %u rows can be chosen in more than %d ways; use fewer rows, "
+                            "a smaller f, or mda (subsets are not enumerated there)",
+                            spec->rule, n - spec->f, n, CSL_SUBSETS_MAX);
+        }
+    }
+    return CSL_OK;
+}
+
 csl_status csl_aggregate_check(const csl_aggregate_spec *spec, uint32_t row_count)
 {
     if (row_count < 1 || row_count > CSL_ROWS_MAX) {
@@ -190,6 +207,9 @@ csl_status csl_aggregate_check(const csl_aggregate_spec *spec, uint32_t row_coun
                      rule->run == csl_rule_signguard || rule->run == csl_rule_rlr;
     if (rows_only && spec->pre_count > 0) {
         return csl_fail(CSL_E_INVALID_ARG, "rule %s takes no pre-aggregator", spec->rule);
+    }
+    if (rule->run == csl_rule_smea) {
+        CSL_TRY(check_subsets(spec, n));
     }
     CSL_TRY(check_parameters(spec, rule, pre));
     return check_counts(spec, rule, n);
