@@ -148,7 +148,7 @@ def check_symbols(_, build):
         listing = subprocess.run(["nm", "-g", "--defined-only", library], capture_output=True, text=True, check=True)
         for line in listing.stdout.split("\n"):
             parts = line.split()
-            if len(parts) == 3 and not re.match(r"_?csl_|__(asan|odr_asan|ubsan|tsan|gcov|llvm|cuda|nv|fatbin)|_Z\w*csl_|_Z\d+__", parts[2]):
+            if len(parts) == 3 and not re.match(r"_?csl_|__(asan|odr_asan|ubsan|tsan|gcov|llvm|cuda|nv|fatbin)|DW\.ref\.__gxx|_Z\w*csl_|_Z\d+__", parts[2]):
                 problem(library, 0, "symbol without the prefix csl_: %s" % parts[2])
 
 
