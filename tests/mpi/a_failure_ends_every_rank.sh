@@ -53,25 +53,58 @@ for site in 00 01 03; do
     cp whole.h5 "sites/institution-$site.h5"
 done
 
-# A rank that is killed takes the job along. Its ranks are mpirun's children.
-mpirun -n 4 "$consilium" run study.yaml --out killed --quiet --set rounds=100000 >killed.txt 2>&1 &
-job=$!
-waited=0
-while [ ! -s killed/metrics.csv ] || [ "$(wc -l <killed/metrics.csv)" -lt 3 ]; do
-    sleep 1
-    waited=$((waited + 1))
-    [ $waited -lt 60 ] || fail "no round within 60 s"
-done
-victim=$(awk -v parent=$job '$2 == "(consilium)" && $4 == parent { print $1 }' /proc/[0-9]*/stat \
-    2>/dev/null | tail -n 1)
-[ -n "$victim" ] || fail "no rank found"
-began=$(date +%s)
+# start NAME ARGUMENTS...: a job of 4 ranks in the background that has done a round; its mpirun is
+# $job, one of its ranks, which are mpirun's children, is $victim.
+start() {
+    name=$1
+    shift
+    mpirun -n 4 "$consilium" run study.yaml --out "$name" --quiet --set rounds=100000 "$@" \
+        >"$name.txt" 2>&1 &
+    job=$!
+    waited=0
+    while [ ! -s "$name/metrics.csv" ] || [ "$(wc -l <"$name/metrics.csv")" -lt 3 ]; do
+        sleep 1
+        waited=$((waited + 1))
+        [ $waited -lt 60 ] || { kill -KILL $job; fail "$name: no round within 60 s"; }
+    done
+    victim=$(cat /proc/[0-9]*/stat 2>/dev/null |
+        awk -v parent=$job '$2 == "(consilium)" && $4 == parent { print $1 }' | sort -n | tail -n 1)
+    [ -n "$victim" ] || { kill -KILL $job; fail "$name: no rank found"; }
+}
+# ends_soon NAME: the job fails within 20 s; beyond 60 s it is killed.
+ends_soon() {
+    began=$(date +%s)
+    (
+        sleep 60
+        kill -KILL $job
+    ) >/dev/null 2>&1 &
+    guard=$!
+    ended=0
+    wait $job || ended=$?
+    kill $guard 2>/dev/null || :
+    [ $ended != 0 ] || fail "$1: the job ended as if nothing had happened"
+    [ $(($(date +%s) - began)) -lt 20 ] || fail "$1: the job went on for 20 s"
+}
+
+# A rank that is killed takes the job along.
+start killed
 kill -KILL "$victim"
-ended=0
-wait $job || ended=$?
-[ $ended != 0 ] || fail "a killed rank went unnoticed"
-[ $(($(date +%s) - began)) -lt 20 ] || fail "the job outlived its rank for 20 s"
+ends_soon killed
+# A rank that hangs is missed by the others after --timeout, and named once.
+start hung --timeout 5
+kill -STOP "$victim"
+ends_soon hung
+[ "$(grep -c '^consilium: rank .* has sent no news for 5 s' hung.txt)" = 1 ] ||
+    { cat hung.txt; fail 'a hanging rank was not named once'; }
+# Asked to stop, a run ends within its round or after it, and says so once.
+start stopped
+kill -TERM $job
+ends_soon stopped
+[ "$(grep -c '^consilium: .*stopped by a signal ' stopped.txt)" = 1 ] ||
+    { cat stopped.txt; fail 'a signal was not told once'; }
 # What the job had written is whole.
-awk -F, 'NR == 1 { columns = NF } NF != columns { exit 1 }' killed/metrics.csv ||
-    fail "a torn line in metrics.csv"
+for name in killed hung stopped; do
+    awk -F, 'NR == 1 { columns = NF } NF != columns { exit 1 }' $name/metrics.csv ||
+        fail "$name: a torn line in metrics.csv"
+done
 echo "failures end every rank"
