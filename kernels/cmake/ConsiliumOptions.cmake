@@ -42,6 +42,9 @@ if(CONSILIUM_WERROR)
   target_compile_options(consilium_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 endif()
 if(CONSILIUM_SANITIZE)
+  # GCC's manual: instrumentation makes this warning see uses that are none.
+  target_compile_options(consilium_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C,CXX>:-Wno-maybe-uninitialized>)
   add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${CONSILIUM_SANITIZE}>
                       $<$<COMPILE_LANGUAGE:C,CXX>:-fno-omit-frame-pointer>
                       $<$<COMPILE_LANGUAGE:C,CXX>:-fno-sanitize-recover=all>)

@@ -138,7 +138,7 @@ static void krum_scores(const oracle_rows *rows, uint64_t present, double *score
 {
     uint32_t left = 0;
     for (uint32_t i = 0; i < rows->n; i++) {
-        left += (present >> i) & 1;
+        left += (uint32_t)((present >> i) & 1);
     }
     uint32_t neighbours = left > rows->f + 2 ? left - rows->f - 2 : 1;
     for (uint32_t i = 0; i < rows->n; i++) {
