@@ -15,6 +15,46 @@ static csl_status weigh(const csl_federated_run *run, csl_weighting weighting, d
     return csl_federation_weights(weighting, samples, count, weights);
 }
 
+static csl_status add_over_ranks(void *context, int64_t *values, size_t count)
+{
+    return csl_sum_integers(context, values, count);
+}
+
+/* The row of an institution, NULL if it takes no part in the round. */
+static const float *row_of(const csl_update_block *block, uint32_t institution)
+{
+    for (uint32_t row = 0; row < block->row_count; row++) {
+        if (block->institutions[row] == institution) {
+            return block->rows[row];
+        }
+    }
+    return NULL;
+}
+
+/* The study's rule. */
+static csl_status
+apply_rule(csl_federated_run *run, const csl_update_block *block, float *aggregate)
+{
+    csl_aggregate_input input = {
+        .device = run->host,
+        .row_count = block->row_count,
+        .column_begin = block->shard.begin,
+        .column_count = block->shard.count,
+        .column_total = block->total,
+        .rows = block->rows,
+        .weights = block->weights,
+        .institutions = block->institutions,
+        .root = row_of(block, run->study->aggregation.root),
+        .round = block->round,
+        .finite = true, /* csl_federation_update refuses an update that is not */
+        .exchange = {.context = run->communicator, .sum_int64 = add_over_ranks},
+        .memory = run->memory,
+    };
+    csl_aggregate_report_destroy(run->selection);
+    run->selection = NULL;
+    return csl_aggregate(&run->study->aggregation.spec, &input, aggregate, &run->selection);
+}
+
 /* This rank's coordinates of the next model, in place. */
 static csl_status step(csl_federated_run *run, const csl_update_block *block, float *aggregate)
 {
@@ -23,7 +63,7 @@ static csl_status step(csl_federated_run *run, const csl_update_block *block, fl
     if (options->aggregate) {
         CSL_TRY(options->aggregate(options->aggregate_context, block, aggregate));
     } else {
-        CSL_TRY(csl_aggregate_mean(run->host, block, aggregate));
+        CSL_TRY(apply_rule(run, block, aggregate));
     }
     csl_run_state *state = run->state;
     return csl_federation_apply(run->federation, shard.begin, shard.count, aggregate,
@@ -57,7 +97,11 @@ static csl_status aggregate_shard(csl_federated_run *run, uint32_t round, float 
         .total = run->parameter_count,
         .round = round,
     };
-    CSL_TRY(csl_collector_finish(run->updates, &block.rows));
+    /* The rule is collective: a rank that cannot take part must say so first. */
+    csl_status ready =
+        aggregate ? csl_collector_finish(run->updates, &block.rows)
+                  : csl_fail(CSL_E_NO_MEMORY, "aggregate of %zu values", block.shard.count);
+    CSL_TRY(csl_agree(run->communicator, ready));
     CSL_TRY(step(run, &block, aggregate));
     if (run->controls) {
         CSL_TRY(csl_collector_finish(run->controls, &block.rows));
@@ -75,8 +119,7 @@ csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
     csl_run_state *state = run->state;
     size_t count = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
     float *aggregate = malloc(count * sizeof *aggregate + 1);
-    csl_status status = aggregate ? aggregate_shard(run, round, aggregate)
-                                  : csl_fail(CSL_E_NO_MEMORY, "aggregate of %zu values", count);
+    csl_status status = aggregate_shard(run, round, aggregate);
     free(aggregate);
     CSL_TRY(csl_agree(run->communicator, status));
     float *vectors[] = {state->weights, state->control, state->first, state->second};

@@ -6,6 +6,7 @@
 #include <consilium/metrics.h>
 #include <consilium/placement.h>
 #include <consilium/report.h>
+#include <consilium/robust.h>
 #include <consilium/run.h>
 #include <consilium/study.h>
 #include <consilium/train.h>
@@ -71,9 +72,11 @@ typedef struct csl_federated_run {
     csl_device *host; /* aggregation */
     csl_evaluator *evaluator;
     csl_collector *updates;
-    csl_collector *controls;  /* SCAFFOLD */
-    uint32_t *sampled;        /* [per_round] */
-    training_report *reports; /* [institutions], rank 0 */
+    csl_collector *controls;         /* SCAFFOLD */
+    csl_aggregate_memory *memory;    /* of the rule, for this rank's coordinates */
+    csl_aggregate_report *selection; /* of the last round; NULL before it */
+    uint32_t *sampled;               /* [per_round] */
+    training_report *reports;        /* [institutions], rank 0 */
     csl_news news;
     double began;  /* first round */
     double looked; /* at the progress, last */
@@ -111,6 +114,12 @@ CSL_MUST_CHECK csl_status csl_run_aggregate(csl_federated_run *run, uint32_t rou
 CSL_MUST_CHECK csl_status csl_run_evaluate(csl_federated_run *run, uint32_t round);
 /* values_out: [institutions + 1][institutions] on rank 0, rows: global model, then local ones. */
 CSL_MUST_CHECK csl_status csl_run_cross_site(csl_federated_run *run, double *values_out);
+
+/* run_selection.c: what the rule decided in the last round */
+CSL_MUST_CHECK csl_status csl_run_add_selection(const csl_federated_run *run,
+                                                uint32_t round,
+                                                csl_event *event);
+void csl_run_describe_selection(const csl_federated_run *run, csl_text *text);
 
 /* run_output.c: all on rank 0 only */
 CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);

@@ -222,7 +222,8 @@ static csl_status write_round_event(csl_federated_run *run, const csl_round_reco
     }
     free(ids);
     free(losses);
-    csl_status status = csl_event_write(event, run->rounds_file);
+    csl_status status = csl_run_add_selection(run, record->round, event);
+    status = status == CSL_OK ? csl_event_write(event, run->rounds_file) : status;
     csl_event_destroy(event);
     return status;
 }
@@ -241,6 +242,9 @@ csl_status csl_run_write_round(csl_federated_run *run, const csl_round_record *r
         CSL_TRY(write_model(run, "model-last.h5", run->state->weights, record->round));
     }
     status = csl_round_table_row(run->spec->task, record, &text);
+    if (run->options->verbose && record->round > 0) {
+        csl_run_describe_selection(run, &text);
+    }
     if (status == CSL_OK) {
         csl_run_show(run, &text);
     }

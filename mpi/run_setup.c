@@ -310,6 +310,8 @@ static csl_status build_parts(csl_federated_run *run)
         CSL_TRY(
             csl_collector_create(run->communicator, run->parameter_count, rows, 1, &run->controls));
     }
+    size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
+    CSL_TRY(csl_aggregate_memory_create(run->host, own, &run->memory));
     for (uint32_t i = 0; i < run->local_count && run->study->evaluation.cross_site; i++) {
         local_institution *local = &run->locals[i];
         local->last_model = local->owner ? malloc(run->parameter_count * sizeof(float)) : NULL;
@@ -355,6 +357,8 @@ void csl_run_clear(csl_federated_run *run)
 {
     csl_collector_destroy(run->updates);
     csl_collector_destroy(run->controls);
+    csl_aggregate_memory_destroy(run->memory);
+    csl_aggregate_report_destroy(run->selection);
     csl_evaluator_destroy(run->evaluator);
     clear_locals(run);
     for (uint32_t i = 0; run->validation && run->test && i <= run->study->institutions.count; i++) {

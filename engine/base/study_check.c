@@ -1,6 +1,10 @@
 /* Rules between keys of the study file, and what follows from other keys. */
 #include "study_schema.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
 static csl_status check_institutions(csl_study *study, const csl_study_origins *origins)
 {
     if (study->institutions.per_round > study->institutions.count) {
@@ -55,11 +59,105 @@ static csl_status check_federation(csl_study *study, const csl_study_origins *or
     return CSL_OK;
 }
 
+/* The last error again, after the place of a key. */
+static csl_status refuse_again(const csl_study_origins *origins, const char *path)
+{
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", csl_error_message());
+    return csl_study_refuse(origins, path, "%s", reason);
+}
+
+static csl_status take_parameters(csl_study_aggregation *aggregation,
+                                  const csl_study_origins *origins)
+{
+    size_t count = 0;
+    const csl_parameter_info *info = csl_rule_parameters(&count);
+    for (size_t i = 0; i < count; i++) {
+        double value = aggregation->parameters[i];
+        if (!isnan(value) &&
+            csl_aggregate_spec_set(&aggregation->spec, info[i].name, value) != CSL_OK) {
+            char path[CSL_NAME_MAX + 16];
+            snprintf(path, sizeof path, "aggregation.%s", info[i].name);
+            return refuse_again(origins, path);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status take_pre_aggregators(csl_study_aggregation *aggregation,
+                                       const csl_study_origins *origins)
+{
+    csl_aggregate_spec *spec = &aggregation->spec;
+    if (aggregation->pre.count > CSL_PRE_MAX) {
+        return csl_study_refuse(origins, "aggregation.pre", "at most %d names, found %u",
+                                CSL_PRE_MAX, aggregation->pre.count);
+    }
+    spec->pre_count = aggregation->pre.count;
+    memcpy(spec->pre, aggregation->pre.values, sizeof spec->pre);
+    for (uint32_t i = 0; i < spec->pre_count; i++) {
+        const csl_rule_info *pre = NULL;
+        if (csl_pre_find(spec->pre[i], &pre) != CSL_OK) {
+            return refuse_again(origins, "aggregation.pre");
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_weights_policy weights_policy(const csl_study_aggregation *aggregation)
+{
+    const csl_aggregate_spec *spec = &aggregation->spec;
+    bool mean = strcmp(spec->rule, "mean") == 0 || strcmp(spec->rule, "weighted-mean") == 0;
+    switch (aggregation->weights) {
+    case CSL_STUDY_WEIGHTS_AUTO:
+        return mean && spec->pre_count == 0 ? CSL_WEIGHTS_GIVEN : CSL_WEIGHTS_EQUAL;
+    case CSL_STUDY_WEIGHTS_GIVEN:
+        return CSL_WEIGHTS_GIVEN;
+    case CSL_STUDY_WEIGHTS_CAPPED:
+        return CSL_WEIGHTS_CAPPED;
+    case CSL_STUDY_WEIGHTS_EQUAL:
+        break;
+    }
+    return CSL_WEIGHTS_EQUAL;
+}
+
+static csl_status check_aggregation(csl_study *study, const csl_study_origins *origins)
+{
+    csl_study_aggregation *aggregation = &study->aggregation;
+    csl_aggregate_spec *spec = &aggregation->spec;
+    const csl_rule_info *rule = NULL;
+    if (csl_rule_find(spec->rule, &rule) != CSL_OK) {
+        return refuse_again(origins, "aggregation.rule");
+    }
+    CSL_TRY(take_pre_aggregators(aggregation, origins));
+    CSL_TRY(take_parameters(aggregation, origins));
+    spec->weights = weights_policy(aggregation);
+    spec->seed = study->seed;
+    if (csl_aggregate_check(spec, study->institutions.per_round) != CSL_OK) {
+        return refuse_again(origins, "aggregation.rule");
+    }
+    if (!(rule->needs & CSL_NEEDS_ROOT)) {
+        return CSL_OK;
+    }
+    if (aggregation->root >= study->institutions.count) {
+        return csl_study_refuse(origins, "aggregation.root", "institution %u of %u",
+                                aggregation->root, study->institutions.count);
+    }
+    if (study->institutions.per_round < study->institutions.count) {
+        return csl_study_refuse(origins, "aggregation.rule",
+                                "%s needs the trusted institution's update in every round, but %u "
+                                "of %u institutions are sampled",
+                                spec->rule, study->institutions.per_round,
+                                study->institutions.count);
+    }
+    return CSL_OK;
+}
+
 csl_status csl_study_check(csl_study *study, const csl_study_origins *origins)
 {
     CSL_TRY(check_split(study, origins));
     CSL_TRY(check_institutions(study, origins));
     CSL_TRY(check_federation(study, origins));
+    CSL_TRY(check_aggregation(study, origins));
     csl_train_options *training = &study->training;
     if (training->warmup_rounds > study->rounds) {
         return csl_study_refuse(origins, "training.warmup_rounds", "%u of %u rounds",

@@ -9,6 +9,16 @@
 #define IN_LAYER(member)                                                                           \
     offsetof(csl_study_layer, member), sizeof(((csl_study_layer *)NULL)->member), false
 
+/* A row for each parameter of the registry of rules, so that none can be missing here. */
+#define AGGREGATION_PARAMETER(symbol, name, paper, byzfl, least, largest, whole, text)             \
+    {"aggregation." name,                                                                          \
+     CSL_STUDY_OPTIONAL,                                                                           \
+     "auto",                                                                                       \
+     "[" #least ", " #largest "]",                                                                 \
+     "",                                                                                           \
+     text,                                                                                         \
+     AT(aggregation.parameters[CSL_PARAMETER_##symbol])},
+
 const csl_study_key csl_study_keys[] = {
     {"study", CSL_STUDY_TEXT, "study", NULL, "", "name of the study", AT(name)},
     {"seed", CSL_STUDY_U64, "0", NULL, "", "everything random follows from it", AT(seed)},
@@ -133,8 +143,25 @@ const csl_study_key csl_study_keys[] = {
     {"federation.weighting", CSL_STUDY_ENUM, "samples", "samples|equal", "",
      "weight of an institution: its training images, or all alike", AT(federation.weighting)},
 
-    {"evaluation.every_rounds", CSL_STUDY_U32, "1", "[0, 1000000]", "rounds",
-     "rounds between evaluations; 0: after the last round only", AT(evaluation.every_rounds)},
+    {"aggregation.rule", CSL_STUDY_TEXT, "mean", NULL, "",
+     "rule that turns updates into one, see docs/AGGREGATION.md", AT(aggregation.spec.rule)},
+    {"aggregation.f", CSL_STUDY_U32, "0", "[0, 1023]", "institutions",
+     "institutions of a round that may be false", AT(aggregation.spec.f)},
+    {"aggregation.pre", CSL_STUDY_NAMES, "[]", NULL, "",
+     "pre-aggregators in the order they apply, for example [nnm]", AT(aggregation.pre)},
+    {"aggregation.preset", CSL_STUDY_ENUM, "paper", "paper|byzfl", "",
+     "where definitions differ: as published, or as ByzFL computes", AT(aggregation.spec.preset)},
+    {"aggregation.weights", CSL_STUDY_ENUM, "auto", "auto|equal|given|capped", "",
+     "weights of federation.weighting: ignored, used, or used up to twice the median; auto uses "
+     "them in a plain mean only",
+     AT(aggregation.weights)},
+    {"aggregation.root", CSL_STUDY_U32, "0", "[0, 1023]", "",
+     "fltrust: institution whose update is the trusted one", AT(aggregation.root)},
+    /* Not a call: the list expands to whole rows. */
+    CSL_PARAMETER_LIST(AGGREGATION_PARAMETER)
+
+        {"evaluation.every_rounds", CSL_STUDY_U32, "1", "[0, 1000000]", "rounds",
+         "rounds between evaluations; 0: after the last round only", AT(evaluation.every_rounds)},
     {"evaluation.batch", CSL_STUDY_U32, "256", "[1, 65536]", "images", "images evaluated at once",
      AT(evaluation.batch)},
     {"evaluation.cross_site", CSL_STUDY_BOOL, "true", NULL, "",
@@ -149,6 +176,7 @@ const size_t csl_study_key_count = sizeof csl_study_keys / sizeof *csl_study_key
 _Static_assert(CSL_LAYER_ADD == 10, "the names of layer kinds below follow csl_layer_kind");
 _Static_assert(CSL_SPLIT_SCHEME_NATURAL == 9, "data.split.scheme follows csl_split_scheme");
 _Static_assert(CSL_FEDYOGI == 4, "federation.algorithm follows csl_algorithm");
+_Static_assert(CSL_PRESET_BYZFL == 1, "aggregation.preset follows csl_preset");
 _Static_assert(sizeof(csl_algorithm) == sizeof(int), "enumerations are stored as int");
 
 const csl_study_key csl_study_layer_keys[] = {

@@ -17,12 +17,13 @@ typedef enum csl_study_type {
     CSL_STUDY_U64,
     CSL_STUDY_F32,
     CSL_STUDY_F64,
-    CSL_STUDY_TEXT,    /* char [size]; accepts: allowed values, or NULL for any */
-    CSL_STUDY_ENUM,    /* an enum whose values are 0, 1, ... in the order of accepts */
-    CSL_STUDY_INDICES, /* csl_study_indices */
-    CSL_STUDY_NAMES,   /* csl_study_names */
-    CSL_STUDY_WINDOW,  /* csl_study_window: a number, or a list of 1 to 3 */
-    CSL_STUDY_LAYERS   /* model.layers */
+    CSL_STUDY_OPTIONAL, /* double, or auto, which is stored as NaN */
+    CSL_STUDY_TEXT,     /* char [size]; accepts: allowed values, or NULL for any */
+    CSL_STUDY_ENUM,     /* an enum whose values are 0, 1, ... in the order of accepts */
+    CSL_STUDY_INDICES,  /* csl_study_indices */
+    CSL_STUDY_NAMES,    /* csl_study_names */
+    CSL_STUDY_WINDOW,   /* csl_study_window: a number, or a list of 1 to 3 */
+    CSL_STUDY_LAYERS    /* model.layers */
 } csl_study_type;
 
 typedef struct csl_study_key {

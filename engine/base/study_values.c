@@ -45,6 +45,7 @@ void csl_study_add_expected(csl_text *text, const csl_study_key *key)
         [CSL_STUDY_U64] = "a whole number",
         [CSL_STUDY_F32] = "a number",
         [CSL_STUDY_F64] = "a number",
+        [CSL_STUDY_OPTIONAL] = "auto or a number",
         [CSL_STUDY_TEXT] = "a text",
         [CSL_STUDY_ENUM] = "",
         [CSL_STUDY_INDICES] = "a list of whole numbers",
@@ -275,6 +276,12 @@ csl_status csl_study_set_value(const csl_study_key *key,
         return CSL_OK;
     case CSL_STUDY_F64:
         return get_number(key, yaml, node, target);
+    case CSL_STUDY_OPTIONAL:
+        if (node->kind == CSL_YAML_SCALAR && strcmp(node->text, "auto") == 0) {
+            *(double *)target = NAN;
+            return CSL_OK;
+        }
+        return get_number(key, yaml, node, target);
     case CSL_STUDY_TEXT:
         return set_name(key, yaml, node, key->size, target);
     case CSL_STUDY_ENUM:
@@ -365,6 +372,13 @@ void csl_study_add_value(csl_text *text, const csl_study_key *key, const void *o
         break;
     case CSL_STUDY_F64:
         csl_text_add_double(text, *(const double *)source);
+        break;
+    case CSL_STUDY_OPTIONAL:
+        if (isnan(*(const double *)source)) {
+            csl_text_add(text, "auto");
+        } else {
+            csl_text_add_double(text, *(const double *)source);
+        }
         break;
     case CSL_STUDY_TEXT:
         if (key->accepts) {

@@ -104,6 +104,11 @@ void csl_event_add_numbers(csl_event *event, const char *key, const double *valu
     put(event, key, list);
 }
 
+void csl_event_add_json(csl_event *event, const char *key, const char *json)
+{
+    put(event, key, json_loads(json, JSON_DECODE_ANY, NULL));
+}
+
 static json_t *metrics_object(const csl_metrics *metrics)
 {
     json_t *object = json_object();

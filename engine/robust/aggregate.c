@@ -230,7 +230,7 @@ static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
         CSL_TRY(csl_exchange(a->input, status, NULL, 0));
     }
     bool on_the_way = by_columns && !a->input->finite;
-    CSL_TRY(csl_gather(a, needs, on_the_way ? out : NULL));
+    CSL_TRY(csl_gather_sums(a, needs, on_the_way ? out : NULL));
     CSL_TRY(count_refused(a));
     if (!on_the_way || a->report->refused_count > 0) {
         CSL_TRY(decide(a, rule));

@@ -108,7 +108,7 @@ void csl_centred_products(const double *weight, const double *distance, uint32_t
 /* Norms, distances and products of the live rows; rows that cannot take part leave the live ones.
  * out: NULL, or where the answer (already decided for all live rows) is written in the same pass.
  */
-csl_status csl_gather(csl_aggregation *a, uint32_t needs, float *out);
+csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out);
 /* Distances from the coordinate median of the virtual rows to the live rows and the origin. */
 csl_status csl_gather_median(csl_aggregation *a);
 csl_status csl_write_answer(csl_aggregation *a, float *out);

@@ -247,7 +247,7 @@ static csl_status allocate_sums(csl_aggregation *a, gathering *g)
                 : CSL_OK;
 }
 
-csl_status csl_gather(csl_aggregation *a, uint32_t needs, float *out)
+csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
     gathering g = {.needs = needs, .row_count = a->live_count + (a->centre ? 1 : 0)};
     bool *lost = calloc(a->live_count, sizeof *lost);

@@ -11,6 +11,7 @@ batch_norm_net='model: {name: own, layers: [{kind: conv, channels: 6, stride: 2}
   {kind: relu}, {kind: conv, channels: 8, stride: 2}, {kind: batch-norm}, {kind: relu},
   {kind: global-average-pool}, {kind: linear, channels: 3}]}'
 net=$small_net institutions='{count: 8}' federation='{algorithm: fedavg}' augmentation=0
+aggregation='{rule: mean}'
 case $case in
 fedavg) ;;
 fedprox | scaffold | fedadam | fedyogi) federation="{algorithm: $case}" ;;
@@ -24,6 +25,14 @@ batch_norm_average | batch_norm_local | batch_norm_freeze)
 sharded_batch_norm)
     net=$batch_norm_net
     institutions='{count: 4, ranks_each: 2}'
+    ;;
+rule_*)
+    # rule_NAME[+PRE]: 8 institutions bear f = 2 of every rule but bulyan's 1
+    rule=${case#rule_}
+    f=2 pre=
+    case $rule in bulyan*) f=1 ;; esac
+    case $rule in *+*) pre=${rule#*+} rule=${rule%+*} ;; esac
+    aggregation="{rule: $rule, f: $f, pre: [$pre]}"
     ;;
 *) fail "unknown case $case" ;;
 esac
@@ -39,6 +48,7 @@ institutions: $institutions
 $net
 training: {lr: 0.05, batch: 8, local_epochs: 1, augmentation: {shift: $augmentation}}
 federation: $federation
+aggregation: $aggregation
 rounds: 2
 evaluation: {every_rounds: 1, batch: 32}
 device: host
@@ -60,6 +70,7 @@ run() {
         "$model_digest" "$name/model-last.h5"
         scores "$name/metrics.csv"
         cat "$name/cross-site.csv"
+        grep -o '"aggregation":{.*' "$name/rounds.jsonl" || :
         (cd "$name" && sha256sum model.h5 model-last.h5 institutions/*)
     } >"$name.txt"
     [ "$(wc -l <"$name/metrics.csv")" = 4 ] || fail "expected a heading and 3 rows in metrics.csv"

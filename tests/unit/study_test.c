@@ -25,6 +25,8 @@ static void an_empty_file_gives_every_default(void)
     CHECK_NEAR(study->federation.server_rate, 1.0, 0.0);
     CHECK_NEAR(study->training.proximal_mu, 0.0, 0.0);
     CHECK_U64(study->federation.algorithm, CSL_FEDAVG);
+    CU_ASSERT_STRING_EQUAL(study->aggregation.spec.rule, "mean");
+    CHECK_U64(study->aggregation.spec.weights, CSL_WEIGHTS_GIVEN);
     csl_study_destroy(study);
     csl_study_destroy(NULL);
 }
@@ -55,13 +57,23 @@ typedef struct bad_case {
     const char *message; /* part of it */
 } bad_case;
 
+static void every_bad_case(const bad_case *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        csl_study *study = NULL;
+        CHECK_STATUS(parse(cases[i].text, NULL, &study), cases[i].status);
+        CHECK_CONTAINS(csl_error_message(), cases[i].message);
+        CU_ASSERT_PTR_NULL(study);
+    }
+}
+
 static void every_bad_file_names_the_place_and_what_was_expected(void)
 {
     static const bad_case cases[] = {
         {"training:\n  learing_rate: 1\n", CSL_E_FORMAT, "s.yaml:2:3: unknown key 'training."},
         {"training: {momentun: 1}\n", CSL_E_FORMAT, "nearest is training.momentum"},
         {"trainig: {lr: 1}\n", CSL_E_FORMAT, "nearest is training"},
-        {"aggregation: {rule: krum}\n", CSL_E_FORMAT, "unknown key 'aggregation'"},
+        {"aggregate: {rule: krum}\n", CSL_E_FORMAT, "nearest is aggregation"},
         {"data: {split: {schem: iid}}\n", CSL_E_FORMAT, "nearest is data.split.scheme"},
         {"training.lr: 1\n", CSL_E_FORMAT, "unknown key"},
         {"training: 5\n", CSL_E_FORMAT, "training: expected a section of keys, found '5'"},
@@ -106,12 +118,38 @@ static void every_bad_file_names_the_place_and_what_was_expected(void)
         {"model: {layers: [{kind: conv, size: [1, 2, 3, 4]}]}\n", CSL_E_RANGE, "size"},
         {"model: {layers: 3}\n", CSL_E_FORMAT, "expected a list of at most"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        csl_study *study = NULL;
-        CHECK_STATUS(parse(cases[i].text, NULL, &study), cases[i].status);
-        CHECK_CONTAINS(csl_error_message(), cases[i].message);
-        CU_ASSERT_PTR_NULL(study);
-    }
+    every_bad_case(cases, sizeof cases / sizeof *cases);
+}
+
+static void an_aggregation_that_cannot_work_is_refused_before_any_data_are_read(void)
+{
+    static const bad_case cases[] = {
+        {"data: {path: x}\naggregation: {rule: krumm, f: 1}\n", CSL_E_RANGE,
+         "s.yaml:2:21: aggregation.rule: no aggregation rule is called 'krumm'; did you mean "
+         "'krum'?"},
+        {"data: {path: x}\naggregation: {rule: krum, f: 4}\n", CSL_E_RANGE,
+         "f = 4 is too large for 8 rows"},
+        {"data: {path: x}\ninstitutions: {per_round: 6}\naggregation: {rule: krum, f: 2}\n",
+         CSL_E_RANGE, "f = 2 is too large for 6 rows"},
+        {"data: {path: x}\naggregation: {f: 1}\n", CSL_E_RANGE, "mean: f = 1 is too large"},
+        {"data: {path: x}\naggregation: {rule: median, f: 1, tau: 3}\n", CSL_E_RANGE,
+         "rule median has no parameter 'tau'"},
+        {"data: {path: x}\naggregation: {rule: median, even: 0.5}\n", CSL_E_RANGE,
+         "s.yaml:2:35: aggregation.even: parameter even: expected a whole number"},
+        {"aggregation: {tau: some}\n", CSL_E_FORMAT, "expected auto or a number in [0, 1e30]"},
+        {"aggregation: {tau: -1}\n", CSL_E_RANGE, "in [0, 1e30]"},
+        {"data: {path: x}\naggregation: {rule: median, pre: [nmm]}\n", CSL_E_RANGE,
+         "aggregation.pre: no pre-aggregator is called 'nmm'; did you mean 'nnm'?"},
+        {"data: {path: x}\naggregation: {pre: [nnm, nnm, nnm, nnm, nnm]}\n", CSL_E_RANGE,
+         "at most 4 names, found 5"},
+        {"data: {path: x}\naggregation: {rule: krum, weights: given}\n", CSL_E_RANGE,
+         "takes no weights"},
+        {"data: {path: x}\naggregation: {rule: fltrust, root: 8}\n", CSL_E_RANGE,
+         "aggregation.root: institution 8 of 8"},
+        {"data: {path: x}\ninstitutions: {per_round: 5}\naggregation: {rule: fltrust}\n",
+         CSL_E_RANGE, "needs the trusted institution's update in every round"},
+    };
+    every_bad_case(cases, sizeof cases / sizeof *cases);
 }
 
 static void bad_overrides_and_variables_name_the_nearest(void)
@@ -162,7 +200,8 @@ static const char full_text_[] =
     "    - {kind: group-norm, groups: 4}\n    - {kind: dropout, rate: 0.3}\n"
     "    - {kind: add, from: c1}\n    - {kind: linear, channels: 2}\n"
     "training: {lr: 0.033333, optimizer: adamw, schedule: cosine, augmentation: {shift: 2}}\n"
-    "federation: {algorithm: fedyogi, tau: 0.0123}\noutput: {updates: all}\n";
+    "federation: {algorithm: fedyogi, tau: 0.0123}\noutput: {updates: all}\n"
+    "aggregation: {rule: centered-clipping, f: 1, pre: [arc, nnm], tau: 0.1, iterations: 3}\n";
 
 static void a_written_study_reads_back_the_same(void)
 {
@@ -180,6 +219,14 @@ static void a_written_study_reads_back_the_same(void)
     CU_ASSERT_STRING_EQUAL(again->name, "a \"b\" \\ c: #d");
     CHECK_U64(again->model.layer_count, 5);
     CHECK_NEAR(again->training.rate, 0.033333f, 0.0);
+    const csl_aggregate_spec *spec = &again->aggregation.spec;
+    CU_ASSERT_STRING_EQUAL(spec->rule, "centered-clipping");
+    CU_ASSERT_STRING_EQUAL(spec->pre[1], "nnm");
+    CHECK_U64(spec->pre_count, 2);
+    CU_ASSERT(spec->given[CSL_PARAMETER_TAU] && !spec->given[CSL_PARAMETER_NU]);
+    CHECK_NEAR(spec->value[CSL_PARAMETER_TAU], 0.1, 0.0);
+    CHECK_U64(spec->weights, CSL_WEIGHTS_EQUAL);
+    CHECK_U64(spec->seed, 7);
     csl_text_clear(&text);
     csl_text_clear(&second);
     csl_study_destroy(study);
@@ -237,6 +284,8 @@ int main(void)
         {"an empty file gives every default", an_empty_file_gives_every_default},
         {"later sources win", later_sources_win},
         {"every bad file names the place", every_bad_file_names_the_place_and_what_was_expected},
+        {"an aggregation that cannot work is refused",
+         an_aggregation_that_cannot_work_is_refused_before_any_data_are_read},
         {"bad overrides and variables", bad_overrides_and_variables_name_the_nearest},
         {"missing and huge files are refused", missing_and_huge_files_are_refused},
         {"a written study reads back the same", a_written_study_reads_back_the_same},

@@ -68,6 +68,8 @@ CSL_API void
 csl_event_add_numbers(csl_event *event, const char *key, const double *values, size_t count);
 /* Summary of metrics as an object; nothing if metrics is NULL. */
 CSL_API void csl_event_add_metrics(csl_event *event, const char *key, const csl_metrics *metrics);
+/* A value that is JSON already; text that is not fails the event. */
+CSL_API void csl_event_add_json(csl_event *event, const char *key, const char *json);
 /* Fields of a round record. */
 CSL_API void csl_event_add_round(csl_event *event, const csl_round_record *record);
 CSL_API CSL_MUST_CHECK csl_status csl_event_write(const csl_event *event, csl_line_file *file);

@@ -12,6 +12,7 @@
 
 #include <consilium/federation.h>
 #include <consilium/hash.h>
+#include <consilium/robust.h>
 #include <consilium/text.h>
 #include <consilium/train.h>
 
@@ -94,6 +95,22 @@ typedef enum csl_keep_updates {
     CSL_KEEP_UPDATES_ALL
 } csl_keep_updates;
 
+/* aggregation.weights; the first three but auto are those of csl_weights_policy. */
+typedef enum csl_study_weights {
+    CSL_STUDY_WEIGHTS_AUTO, /* given for a mean that nothing is mixed before, else equal */
+    CSL_STUDY_WEIGHTS_EQUAL,
+    CSL_STUDY_WEIGHTS_GIVEN,
+    CSL_STUDY_WEIGHTS_CAPPED
+} csl_study_weights;
+
+typedef struct csl_study_aggregation {
+    csl_aggregate_spec spec; /* complete: the members below are already in it */
+    csl_study_names pre;
+    csl_study_weights weights;
+    uint32_t root;                          /* institution whose update fltrust trusts */
+    double parameters[CSL_PARAMETER_COUNT]; /* NaN: auto */
+} csl_study_aggregation;
+
 typedef struct csl_study {
     char name[CSL_NAME_MAX]; /* key `study` */
     uint64_t seed;
@@ -120,6 +137,7 @@ typedef struct csl_study {
     csl_train_options training;
     uint32_t threads; /* training.threads, of one institution shard */
     csl_federation_options federation;
+    csl_study_aggregation aggregation;
     struct {
         uint32_t every_rounds; /* 0: after the last round only */
         uint32_t batch;

@@ -33,7 +33,7 @@ typedef struct csl_run_options {
     bool overwrite;                    /* an existing run in it is replaced */
     bool verbose;                      /* also the table of ranks */
     const volatile sig_atomic_t *stop; /* not zero: end as soon as possible; NULL: never */
-    csl_aggregate_function *aggregate; /* NULL: the weighted mean */
+    csl_aggregate_function *aggregate; /* NULL: the study's rule */
     void *aggregate_context;
     void *context;
     void (*table)(void *context, const char *text); /* whole lines */
