@@ -32,8 +32,7 @@ static const float *row_of(const csl_update_block *block, uint32_t institution)
 }
 
 /* The study's rule. */
-static csl_status
-apply_rule(csl_federated_run *run, const csl_update_block *block, float *aggregate)
+static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, float *aggregate)
 {
     csl_aggregate_input input = {
         .device = run->host,
@@ -44,19 +43,23 @@ apply_rule(csl_federated_run *run, const csl_update_block *block, float *aggrega
         .rows = block->rows,
         .weights = block->weights,
         .institutions = block->institutions,
-        .root = row_of(block, run->study->aggregation.root),
         .round = block->round,
         .finite = true, /* csl_federation_update refuses an update that is not */
         .exchange = {.context = run->communicator, .sum_int64 = add_over_ranks},
         .memory = run->memory,
     };
+    input.root = row_of(block, run->study->aggregation.root);
     csl_aggregate_report_destroy(run->selection);
     run->selection = NULL;
-    return csl_aggregate(&run->study->aggregation.spec, &input, aggregate, &run->selection);
+    CSL_TRY(csl_run_attack(run, block, &input));
+    input.root = row_of(block, run->study->aggregation.root); /* it may be hostile */
+    CSL_TRY(csl_aggregate(&run->study->aggregation.spec, &input, aggregate, &run->selection));
+    csl_run_judge(run, aggregate, block->round);
+    return CSL_OK;
 }
 
 /* This rank's coordinates of the next model, in place. */
-static csl_status step(csl_federated_run *run, const csl_update_block *block, float *aggregate)
+static csl_status step(csl_federated_run *run, csl_update_block *block, float *aggregate)
 {
     const csl_run_options *options = run->options;
     csl_coordinate_shard shard = block->shard;

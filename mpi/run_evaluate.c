@@ -162,6 +162,59 @@ static csl_status evaluate(csl_federated_run *run, csl_split split, csl_metrics 
     return status;
 }
 
+/* Images of one institution with the trigger that the model takes for the target class. */
+static csl_status count_successes(csl_federated_run *run,
+                                  const local_institution *local,
+                                  const float *parameters,
+                                  int64_t *count)
+{
+    csl_evaluation *evaluation = NULL;
+    CSL_TRY(csl_evaluation_create(local->triggered, CSL_SPLIT_TEST, &evaluation));
+    csl_status status =
+        csl_evaluator_run(run->evaluator, parameters, local->triggered, &local->normalisation,
+                          CSL_SPLIT_TEST, evaluation->scores, &evaluation->loss_sum);
+    uint32_t target = run->study->adversary.poison.target;
+    for (uint64_t i = 0; status == CSL_OK && i < evaluation->count; i++) {
+        const float *scores = evaluation->scores + i * evaluation->class_count;
+        uint32_t best = 0;
+        for (uint32_t c = 1; c < evaluation->class_count; c++) {
+            best = scores[c] > scores[best] ? c : best;
+        }
+        *count += best == target;
+    }
+    csl_evaluation_destroy(evaluation);
+    return status;
+}
+
+static csl_status count_own_successes(csl_federated_run *run, int64_t counts[2])
+{
+    float *copy = malloc(run->parameter_count * sizeof *copy);
+    csl_status status = copy ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "evaluation");
+    for (uint32_t i = 0; i < run->local_count && status == CSL_OK; i++) {
+        const local_institution *local = &run->locals[i];
+        if (local->owner && local->triggered) {
+            counts[0] += (int64_t)local->triggered->count;
+            status = count_successes(run, local, personal(run, local, run->state->weights, copy),
+                                     &counts[1]);
+        }
+    }
+    free(copy);
+    return status;
+}
+
+static csl_status measure_backdoor(csl_federated_run *run)
+{
+    if (run->study->adversary.poison.attack != CSL_DATA_ATTACK_BACKDOOR) {
+        return CSL_OK;
+    }
+    int64_t counts[2] = {0, 0};
+    CSL_TRY(csl_agree(run->communicator, count_own_successes(run, counts)));
+    CSL_TRY(csl_sum_integers(run->communicator, counts, 2));
+    run->adversary.triggered = counts[0];
+    run->adversary.succeeded = counts[1];
+    return CSL_OK;
+}
+
 csl_status csl_run_evaluate(csl_federated_run *run, uint32_t round)
 {
     run->news = (csl_news){.phase = CSL_PHASE_EVALUATE,
@@ -169,6 +222,7 @@ csl_status csl_run_evaluate(csl_federated_run *run, uint32_t round)
                            .institutions_done = run->news.institutions_done};
     CSL_TRY(evaluate(run, CSL_SPLIT_VALIDATION, run->validation));
     CSL_TRY(evaluate(run, CSL_SPLIT_TEST, run->test));
+    CSL_TRY(measure_backdoor(run));
     run->evaluated = true;
     return CSL_OK;
 }

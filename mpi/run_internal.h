@@ -2,6 +2,7 @@
 #ifndef CSL_RUN_INTERNAL_H
 #define CSL_RUN_INTERNAL_H
 
+#include <consilium/attack.h>
 #include <consilium/federation.h>
 #include <consilium/metrics.h>
 #include <consilium/placement.h>
@@ -37,12 +38,35 @@ typedef struct local_institution {
     uint32_t index;
     bool owner; /* this rank holds its first shard and speaks for it */
     csl_dataset *dataset;
+    bool poisoned;          /* its training images were changed */
+    csl_dataset *triggered; /* owner, backdoor: test images with the trigger, or NULL */
     csl_normalisation normalisation;
     csl_institution_state *state; /* in csl_run_state */
     csl_trainer **trainers;       /* [shards here] kept over rounds if it is alone on the rank */
     float *last_model;            /* [parameter_count] for the cross-site matrix, or NULL */
     bool has_last_model;
 } local_institution;
+
+/* Hostile institutions: what they send, and what the rule made of it. */
+typedef struct adversary_state {
+    bool sends;                      /* an attack on updates */
+    float *block;                    /* [hostile][own coordinates] */
+    float *sent[CSL_ROWS_MAX];       /* rows of block */
+    const float *rows[CSL_ROWS_MAX]; /* the round's rows with those of hostile institutions */
+    uint32_t hostile[CSL_ROWS_MAX];  /* rows of the round that are hostile */
+    uint32_t hostile_count;
+    float *previous; /* [own coordinates] last aggregate */
+    bool has_previous;
+    csl_attack_report report; /* of the last round */
+    /* Over all rounds since the first hostile one; judged: rows with a known weight. */
+    uint64_t hostile_judged;
+    uint64_t hostile_left_out;
+    uint64_t honest_judged;
+    uint64_t honest_kept;
+    /* The last evaluation of a backdoor: images with the trigger, taken for the target class. */
+    int64_t triggered;
+    int64_t succeeded;
+} adversary_state;
 
 typedef struct csl_federated_run {
     csl_communicator *communicator;
@@ -75,8 +99,9 @@ typedef struct csl_federated_run {
     csl_collector *controls;         /* SCAFFOLD */
     csl_aggregate_memory *memory;    /* of the rule, for this rank's coordinates */
     csl_aggregate_report *selection; /* of the last round; NULL before it */
-    uint32_t *sampled;               /* [per_round] */
-    training_report *reports;        /* [institutions], rank 0 */
+    adversary_state adversary;
+    uint32_t *sampled;        /* [per_round] */
+    training_report *reports; /* [institutions], rank 0 */
     csl_news news;
     double began;  /* first round */
     double looked; /* at the progress, last */
@@ -114,6 +139,29 @@ CSL_MUST_CHECK csl_status csl_run_aggregate(csl_federated_run *run, uint32_t rou
 CSL_MUST_CHECK csl_status csl_run_evaluate(csl_federated_run *run, uint32_t round);
 /* values_out: [institutions + 1][institutions] on rank 0, rows: global model, then local ones. */
 CSL_MUST_CHECK csl_status csl_run_cross_site(csl_federated_run *run, double *values_out);
+
+/* run_adversary.c */
+CSL_MUST_CHECK csl_status csl_run_open_adversary(csl_federated_run *run);
+void csl_run_clear_adversary(csl_federated_run *run);
+/* Hostile institutions on this rank change their training images, once, in their first round. */
+CSL_MUST_CHECK csl_status csl_run_poison(csl_federated_run *run, uint32_t round);
+/* Replaces what hostile institutions trained by what they send. Collective. */
+CSL_MUST_CHECK csl_status csl_run_attack(csl_federated_run *run,
+                                         csl_update_block *block,
+                                         csl_aggregate_input *input);
+/* Remembers the aggregate and counts what the rule left out. */
+void csl_run_judge(csl_federated_run *run, const float *aggregate, uint32_t round);
+bool csl_run_is_attacked(const csl_federated_run *run, uint32_t round);
+/* Shares in 0..1, NaN where nothing was counted: rows the rule judged rightly, triggered images
+ * taken for the target. */
+double csl_run_selection_accuracy(const csl_federated_run *run);
+double csl_run_backdoor_success(const csl_federated_run *run);
+void csl_run_add_attack(const csl_federated_run *run, uint32_t round, csl_event *event);
+void csl_run_describe_attackers(const csl_federated_run *run, csl_text *text);
+void csl_run_describe_outcome(const csl_federated_run *run, csl_text *text);
+
+/* run_train.c: the trainers of an institution are made anew when next needed */
+void csl_run_forget_trainers(csl_federated_run *run, local_institution *local);
 
 /* run_selection.c: what the rule decided in the last round */
 CSL_MUST_CHECK csl_status csl_run_add_selection(const csl_federated_run *run,

@@ -164,6 +164,7 @@ static void add_summary(const csl_federated_run *run, csl_text *text)
                     csl_device_get_info(run->devices[0])->description, study->threads,
                     study->threads == 1 ? "" : "s",
                     study->institutions.ranks_each > 1 ? " shard" : "", run->directory);
+    csl_run_describe_attackers(run, text);
 }
 
 csl_status csl_run_write_start(csl_federated_run *run)
@@ -222,6 +223,7 @@ static csl_status write_round_event(csl_federated_run *run, const csl_round_reco
     }
     free(ids);
     free(losses);
+    csl_run_add_attack(run, record->round, event);
     csl_status status = csl_run_add_selection(run, record->round, event);
     status = status == CSL_OK ? csl_event_write(event, run->rounds_file) : status;
     csl_event_destroy(event);
@@ -327,6 +329,10 @@ static csl_status write_end_event(csl_federated_run *run)
     csl_event_add_number(event, "best_score",
                          run->state->has_best ? run->state->best_score : (double)NAN);
     csl_event_add_metrics(event, "test", &run->test[run->study->institutions.count]);
+    if (run->study->adversary.institutions.count > 0) {
+        csl_event_add_number(event, "selection_accuracy", csl_run_selection_accuracy(run));
+        csl_event_add_number(event, "backdoor_success", csl_run_backdoor_success(run));
+    }
     csl_status status = csl_event_write(event, run->rounds_file);
     csl_event_destroy(event);
     return status;
@@ -354,6 +360,7 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
         status = add_cross_site(run, cross_site, &text);
     }
     if (status == CSL_OK) {
+        csl_run_describe_outcome(run, &text);
         csl_text_format(&text,
                         "\n%.1f s. Best model by validation: round %u, in %s/model.h5; the last: "
                         "%s/model-last.h5\n",

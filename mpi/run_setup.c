@@ -312,6 +312,7 @@ static csl_status build_parts(csl_federated_run *run)
     }
     size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
     CSL_TRY(csl_aggregate_memory_create(run->host, own, &run->memory));
+    CSL_TRY(csl_run_open_adversary(run));
     for (uint32_t i = 0; i < run->local_count && run->study->evaluation.cross_site; i++) {
         local_institution *local = &run->locals[i];
         local->last_model = local->owner ? malloc(run->parameter_count * sizeof(float)) : NULL;
@@ -348,6 +349,7 @@ static void clear_locals(csl_federated_run *run)
         }
         free(local->trainers);
         csl_dataset_destroy(local->dataset);
+        csl_dataset_destroy(local->triggered);
         free(local->last_model);
     }
     free(run->locals);
@@ -359,6 +361,7 @@ void csl_run_clear(csl_federated_run *run)
     csl_collector_destroy(run->controls);
     csl_aggregate_memory_destroy(run->memory);
     csl_aggregate_report_destroy(run->selection);
+    csl_run_clear_adversary(run);
     csl_evaluator_destroy(run->evaluator);
     clear_locals(run);
     for (uint32_t i = 0; run->validation && run->test && i <= run->study->institutions.count; i++) {

@@ -212,9 +212,9 @@ static csl_status run_shards(shard_work *works, uint32_t count)
     return worst ? csl_fail(worst->status, "%s", worst->message) : CSL_OK;
 }
 
-static void forget_trainers(csl_federated_run *run, local_institution *local)
+void csl_run_forget_trainers(csl_federated_run *run, local_institution *local)
 {
-    for (uint32_t i = 0; i < run->device_count; i++) {
+    for (uint32_t i = 0; local->trainers && i < run->device_count; i++) {
         csl_trainer_destroy(local->trainers[i]);
         local->trainers[i] = NULL;
     }
@@ -305,7 +305,7 @@ static csl_status train_institution(
     /* Institutions on one rank share the memory of activations, one after the other; and a trainer
      * with shards holds the exchange of a group that ends with this round. */
     if (run->local_count > 1 || run->placement.ranks_each > 1) {
-        forget_trainers(run, local);
+        csl_run_forget_trainers(run, local);
     }
     csl_shard_group_destroy(group);
     free(works);
@@ -389,7 +389,8 @@ csl_status csl_run_train_round(csl_federated_run *run, uint32_t round)
 {
     memset(run->reports, 0, run->study->institutions.count * sizeof *run->reports);
     run->news = (csl_news){.phase = CSL_PHASE_TRAIN, .round = round};
-    csl_status status = begin_collecting(run, round);
+    csl_status status = csl_run_poison(run, round);
+    status = status == CSL_OK ? begin_collecting(run, round) : status;
     CSL_TRY(csl_agree(run->communicator, status));
     status = train_all(run, round);
     if (status == CSL_OK && csl_run_is_stopped(run)) {

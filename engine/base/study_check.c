@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static csl_status check_institutions(csl_study *study, const csl_study_origins *origins)
@@ -152,12 +153,104 @@ static csl_status check_aggregation(csl_study *study, const csl_study_origins *o
     return CSL_OK;
 }
 
+bool csl_study_is_hostile(const csl_study *study, uint32_t institution)
+{
+    const csl_study_indices *hostile = &study->adversary.institutions;
+    for (uint32_t i = 0; i < hostile->count; i++) {
+        if (hostile->values[i] == institution) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int ascending(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left;
+    uint32_t b = *(const uint32_t *)right;
+    return (a > b) - (a < b);
+}
+
+/* The list of hostile institutions, whichever way the study gives it. */
+static csl_status list_hostile(csl_study *study, const csl_study_origins *origins)
+{
+    csl_study_adversary *adversary = &study->adversary;
+    csl_study_indices *hostile = &adversary->institutions;
+    uint32_t institutions = study->institutions.count;
+    if (adversary->count > 0 && hostile->count > 0) {
+        return csl_study_refuse(origins, "adversary.count",
+                                "adversary.institutions says who is hostile already");
+    }
+    if (adversary->count > institutions) {
+        return csl_study_refuse(origins, "adversary.count", "%u of %u institutions",
+                                adversary->count, institutions);
+    }
+    for (uint32_t i = 0; i < adversary->count; i++) {
+        hostile->values[hostile->count++] = institutions - adversary->count + i;
+    }
+    adversary->count = 0;
+    qsort(hostile->values, hostile->count, sizeof *hostile->values, ascending);
+    for (uint32_t i = 0; i < hostile->count; i++) {
+        if (hostile->values[i] >= institutions) {
+            return csl_study_refuse(origins, "adversary.institutions", "institution %u of %u",
+                                    hostile->values[i], institutions);
+        }
+        if (i > 0 && hostile->values[i] == hostile->values[i - 1]) {
+            return csl_study_refuse(origins, "adversary.institutions",
+                                    "institution %u is named twice", hostile->values[i]);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status take_attack(csl_study *study, const csl_study_origins *origins)
+{
+    csl_study_adversary *adversary = &study->adversary;
+    size_t count = 0;
+    const csl_attack_parameter_info *info = csl_attack_parameters(&count);
+    const csl_attack_info *attack = NULL;
+    if (csl_attack_find(adversary->spec.attack, &attack) != CSL_OK) {
+        return refuse_again(origins, "adversary.attack");
+    }
+    for (size_t i = 0; i < count; i++) {
+        double value = adversary->parameters[i];
+        if (!isnan(value) && csl_attack_spec_set(&adversary->spec, info[i].name, value) != CSL_OK) {
+            char path[CSL_NAME_MAX + 16];
+            snprintf(path, sizeof path, "adversary.%s", info[i].name);
+            return refuse_again(origins, path);
+        }
+    }
+    uint32_t hostile = adversary->institutions.count;
+    uint32_t rows = study->institutions.per_round;
+    if (csl_attack_check(&adversary->spec, rows, hostile < rows ? hostile : rows) != CSL_OK) {
+        return refuse_again(origins, "adversary.attack");
+    }
+    return CSL_OK;
+}
+
+static csl_status check_adversary(csl_study *study, const csl_study_origins *origins)
+{
+    csl_study_adversary *adversary = &study->adversary;
+    bool sends = strcmp(adversary->spec.attack, "none") != 0;
+    bool poisons = adversary->poison.attack != CSL_DATA_ATTACK_NONE;
+    adversary->spec.seed = study->seed;
+    CSL_TRY(list_hostile(study, origins));
+    if ((sends || poisons) && adversary->institutions.count == 0) {
+        return csl_study_refuse(
+            origins, sends ? "adversary.attack" : "adversary.data",
+            "name the hostile institutions in adversary.institutions, or how many in "
+            "adversary.count");
+    }
+    return sends ? take_attack(study, origins) : CSL_OK;
+}
+
 csl_status csl_study_check(csl_study *study, const csl_study_origins *origins)
 {
     CSL_TRY(check_split(study, origins));
     CSL_TRY(check_institutions(study, origins));
     CSL_TRY(check_federation(study, origins));
     CSL_TRY(check_aggregation(study, origins));
+    CSL_TRY(check_adversary(study, origins));
     csl_train_options *training = &study->training;
     if (training->warmup_rounds > study->rounds) {
         return csl_study_refuse(origins, "training.warmup_rounds", "%u of %u rounds",

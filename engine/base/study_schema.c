@@ -19,6 +19,16 @@
      text,                                                                                         \
      AT(aggregation.parameters[CSL_PARAMETER_##symbol])},
 
+/* The same for attacks. The default and the range are in csl_attack_parameters. */
+#define ADVERSARY_PARAMETER(symbol, name, preset, least, largest, whole, text)                     \
+    {"adversary." name,                                                                            \
+     CSL_STUDY_OPTIONAL,                                                                           \
+     "auto",                                                                                       \
+     "[" #least ", " #largest "]",                                                                 \
+     "",                                                                                           \
+     text,                                                                                         \
+     AT(adversary.parameters[CSL_ATTACK_##symbol])},
+
 const csl_study_key csl_study_keys[] = {
     {"study", CSL_STUDY_TEXT, "study", NULL, "", "name of the study", AT(name)},
     {"seed", CSL_STUDY_U64, "0", NULL, "", "everything random follows from it", AT(seed)},
@@ -160,6 +170,30 @@ const csl_study_key csl_study_keys[] = {
     /* Not a call: the list expands to whole rows. */
     CSL_PARAMETER_LIST(AGGREGATION_PARAMETER)
 
+        {"adversary.attack", CSL_STUDY_TEXT, "none", NULL, "",
+         "what hostile institutions send instead of their updates, see docs/AGGREGATION.md",
+         AT(adversary.spec.attack)},
+    {"adversary.data", CSL_STUDY_ENUM, "none", "none|label-flip|label-pair|backdoor", "",
+     "what they do to their training images: reverse the order of classes, turn source_class into "
+     "target_class, or plant a bright square that shall mean target_class",
+     AT(adversary.poison.attack)},
+    {"adversary.institutions", CSL_STUDY_INDICES, "[]", "[0, 1023]", "",
+     "which institutions are hostile", AT(adversary.institutions)},
+    {"adversary.count", CSL_STUDY_U32, "0", "[0, 1024]", "institutions",
+     "instead of a list: so many, the last ones", AT(adversary.count)},
+    {"adversary.from_round", CSL_STUDY_U32, "1", "[1, 1000000]", "rounds",
+     "first round in which they are hostile", AT(adversary.from_round)},
+    {"adversary.source_class", CSL_STUDY_U32, "1", "[0, 255]", "", "label-pair: class that changes",
+     AT(adversary.poison.source)},
+    {"adversary.target_class", CSL_STUDY_U32, "0", "[0, 255]", "",
+     "label-pair, backdoor: class it becomes", AT(adversary.poison.target)},
+    {"adversary.fraction", CSL_STUDY_F64, "0.5", "(0, 1]", "of the images",
+     "backdoor: share of an institution's training images of other classes that get the trigger",
+     AT(adversary.poison.fraction)},
+    {"adversary.trigger", CSL_STUDY_U32, "3", "[1, 1024]", "voxels",
+     "backdoor: side of the bright square", AT(adversary.poison.trigger_size)},
+    CSL_ATTACK_PARAMETER_LIST(ADVERSARY_PARAMETER)
+
         {"evaluation.every_rounds", CSL_STUDY_U32, "1", "[0, 1000000]", "rounds",
          "rounds between evaluations; 0: after the last round only", AT(evaluation.every_rounds)},
     {"evaluation.batch", CSL_STUDY_U32, "256", "[1, 65536]", "images", "images evaluated at once",
@@ -176,6 +210,7 @@ const size_t csl_study_key_count = sizeof csl_study_keys / sizeof *csl_study_key
 _Static_assert(CSL_LAYER_ADD == 10, "the names of layer kinds below follow csl_layer_kind");
 _Static_assert(CSL_SPLIT_SCHEME_NATURAL == 9, "data.split.scheme follows csl_split_scheme");
 _Static_assert(CSL_FEDYOGI == 4, "federation.algorithm follows csl_algorithm");
+_Static_assert(CSL_DATA_ATTACK_BACKDOOR == 3, "adversary.data follows csl_data_attack");
 _Static_assert(CSL_PRESET_BYZFL == 1, "aggregation.preset follows csl_preset");
 _Static_assert(sizeof(csl_algorithm) == sizeof(int), "enumerations are stored as int");
 

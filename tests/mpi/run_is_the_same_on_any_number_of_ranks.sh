@@ -11,7 +11,7 @@ batch_norm_net='model: {name: own, layers: [{kind: conv, channels: 6, stride: 2}
   {kind: relu}, {kind: conv, channels: 8, stride: 2}, {kind: batch-norm}, {kind: relu},
   {kind: global-average-pool}, {kind: linear, channels: 3}]}'
 net=$small_net institutions='{count: 8}' federation='{algorithm: fedavg}' augmentation=0
-aggregation='{rule: mean}'
+aggregation='{rule: mean}' adversary='{}'
 case $case in
 fedavg) ;;
 fedprox | scaffold | fedadam | fedyogi) federation="{algorithm: $case}" ;;
@@ -34,6 +34,12 @@ rule_*)
     case $rule in *+*) pre=${rule#*+} rule=${rule%+*} ;; esac
     aggregation="{rule: $rule, f: $f, pre: [$pre]}"
     ;;
+attack_*)
+    # attack_NAME: the last 2 of 8 institutions against a rule with a memory
+    aggregation='{rule: centered-clipping, f: 2, tau: 0.5}'
+    adversary="{attack: ${case#attack_}, count: 2}"
+    ;;
+data_*) adversary="{data: ${case#data_}, count: 3, target_class: 2, source_class: 1}" ;;
 *) fail "unknown case $case" ;;
 esac
 
@@ -49,6 +55,7 @@ $net
 training: {lr: 0.05, batch: 8, local_epochs: 1, augmentation: {shift: $augmentation}}
 federation: $federation
 aggregation: $aggregation
+adversary: $adversary
 rounds: 2
 evaluation: {every_rounds: 1, batch: 32}
 device: host
@@ -70,7 +77,8 @@ run() {
         "$model_digest" "$name/model-last.h5"
         scores "$name/metrics.csv"
         cat "$name/cross-site.csv"
-        grep -o '"aggregation":{.*' "$name/rounds.jsonl" || :
+        grep -o '"\(attack\|aggregation\|backdoor_success\|selection_accuracy\)".*' \
+            "$name/rounds.jsonl" || :
         (cd "$name" && sha256sum model.h5 model-last.h5 institutions/*)
     } >"$name.txt"
     [ "$(wc -l <"$name/metrics.csv")" = 4 ] || fail "expected a heading and 3 rows in metrics.csv"

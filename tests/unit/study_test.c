@@ -152,6 +152,35 @@ static void an_aggregation_that_cannot_work_is_refused_before_any_data_are_read(
     every_bad_case(cases, sizeof cases / sizeof *cases);
 }
 
+static void an_adversary_that_cannot_act_is_refused(void)
+{
+    static const bad_case cases[] = {
+        {"data: {path: x}\nadversary: {attack: alie}\n", CSL_E_RANGE,
+         "s.yaml:2:21: adversary.attack: name the hostile institutions"},
+        {"data: {path: x}\nadversary: {data: backdoor}\n", CSL_E_RANGE, "adversary.data: name"},
+        {"data: {path: x}\nadversary: {attack: aile, count: 1}\n", CSL_E_RANGE,
+         "adversary.attack: no attack is called 'aile'; did you mean 'alie'?"},
+        {"data: {path: x}\nadversary: {attack: alie, count: 9}\n", CSL_E_RANGE, "9 of 8"},
+        {"data: {path: x}\nadversary: {attack: alie, count: 1, institutions: [2]}\n", CSL_E_RANGE,
+         "adversary.count: adversary.institutions says"},
+        {"data: {path: x}\nadversary: {attack: alie, institutions: [2, 8]}\n", CSL_E_RANGE,
+         "institution 8 of 8"},
+        {"data: {path: x}\nadversary: {attack: alie, institutions: [2, 3, 2]}\n", CSL_E_RANGE,
+         "institution 2 is named twice"},
+        {"data: {path: x}\nadversary: {attack: alie, count: 1, spread: 2}\n", CSL_E_RANGE,
+         "attack alie has no parameter 'spread'"},
+        {"data: {path: x}\nadversary: {attack: alie, count: 5, z: 0}\n", CSL_E_RANGE,
+         "z_max of the paper is not a positive number with 5 hostile of 8"},
+        {"data: {path: x}\nadversary: {attack: mimic, count: 1, target: 0.5}\n", CSL_E_RANGE,
+         "adversary.target: parameter target: expected a whole number"},
+        {"data: {path: x}\nadversary: {attack: fang-krum, count: 6}\n", CSL_E_RANGE,
+         "it needs n >= f + 3"},
+        {"adversary: {data: labelflip}\n", CSL_E_RANGE, "nearest is label-flip"},
+        {"adversary: {factor: -1e31}\n", CSL_E_RANGE, "in [-1e30, 1e30]"},
+    };
+    every_bad_case(cases, sizeof cases / sizeof *cases);
+}
+
 static void bad_overrides_and_variables_name_the_nearest(void)
 {
     static const char *const bad[][2] = {{"training.momentun=1", "nearest is training.momentum"},
@@ -201,7 +230,8 @@ static const char full_text_[] =
     "    - {kind: add, from: c1}\n    - {kind: linear, channels: 2}\n"
     "training: {lr: 0.033333, optimizer: adamw, schedule: cosine, augmentation: {shift: 2}}\n"
     "federation: {algorithm: fedyogi, tau: 0.0123}\noutput: {updates: all}\n"
-    "aggregation: {rule: centered-clipping, f: 1, pre: [arc, nnm], tau: 0.1, iterations: 3}\n";
+    "aggregation: {rule: centered-clipping, f: 1, pre: [arc, nnm], tau: 0.1, iterations: 3}\n"
+    "adversary: {attack: gaussian, data: backdoor, count: 2, deviation: 3, trigger: 4}\n";
 
 static void a_written_study_reads_back_the_same(void)
 {
@@ -227,6 +257,14 @@ static void a_written_study_reads_back_the_same(void)
     CHECK_NEAR(spec->value[CSL_PARAMETER_TAU], 0.1, 0.0);
     CHECK_U64(spec->weights, CSL_WEIGHTS_EQUAL);
     CHECK_U64(spec->seed, 7);
+    const csl_study_adversary *adversary = &again->adversary;
+    CHECK_U64(adversary->institutions.count, 2);
+    CHECK_U64(adversary->institutions.values[0], 6);
+    CU_ASSERT(csl_study_is_hostile(again, 7) && !csl_study_is_hostile(again, 5));
+    CHECK_NEAR(adversary->spec.value[CSL_ATTACK_DEVIATION], 3, 0.0);
+    CU_ASSERT(!adversary->spec.given[CSL_ATTACK_MEAN]);
+    CHECK_U64(adversary->poison.attack, CSL_DATA_ATTACK_BACKDOOR);
+    CHECK_U64(adversary->poison.trigger_size, 4);
     csl_text_clear(&text);
     csl_text_clear(&second);
     csl_study_destroy(study);
@@ -286,6 +324,7 @@ int main(void)
         {"every bad file names the place", every_bad_file_names_the_place_and_what_was_expected},
         {"an aggregation that cannot work is refused",
          an_aggregation_that_cannot_work_is_refused_before_any_data_are_read},
+        {"an adversary that cannot act is refused", an_adversary_that_cannot_act_is_refused},
         {"bad overrides and variables", bad_overrides_and_variables_name_the_nearest},
         {"missing and huge files are refused", missing_and_huge_files_are_refused},
         {"a written study reads back the same", a_written_study_reads_back_the_same},

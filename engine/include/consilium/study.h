@@ -10,6 +10,7 @@
 #ifndef CONSILIUM_STUDY_H
 #define CONSILIUM_STUDY_H
 
+#include <consilium/attack.h>
 #include <consilium/federation.h>
 #include <consilium/hash.h>
 #include <consilium/robust.h>
@@ -111,6 +112,15 @@ typedef struct csl_study_aggregation {
     double parameters[CSL_PARAMETER_COUNT]; /* NaN: auto */
 } csl_study_aggregation;
 
+typedef struct csl_study_adversary {
+    csl_attack_spec spec;           /* complete; attack "none": updates are left as they are */
+    csl_poison poison;              /* complete but for its seed, which is an institution's own */
+    csl_study_indices institutions; /* hostile, ascending; `count` is already in it */
+    uint32_t count;                 /* in the file: the last so many; here 0 */
+    uint32_t from_round;
+    double parameters[CSL_ATTACK_PARAMETER_COUNT]; /* NaN: auto */
+} csl_study_adversary;
+
 typedef struct csl_study {
     char name[CSL_NAME_MAX]; /* key `study` */
     uint64_t seed;
@@ -138,6 +148,7 @@ typedef struct csl_study {
     uint32_t threads; /* training.threads, of one institution shard */
     csl_federation_options federation;
     csl_study_aggregation aggregation;
+    csl_study_adversary adversary;
     struct {
         uint32_t every_rounds; /* 0: after the last round only */
         uint32_t batch;
@@ -182,6 +193,9 @@ CSL_API CSL_MUST_CHECK csl_status csl_study_sha256(const csl_study *study,
  */
 CSL_API CSL_MUST_CHECK csl_status csl_study_reference_markdown(csl_text *text);
 CSL_API CSL_MUST_CHECK csl_status csl_study_reference_man(csl_text *text);
+
+/* Whether a study declares an institution hostile. */
+CSL_API bool csl_study_is_hostile(const csl_study *study, uint32_t institution);
 
 /* The network of a study for the data at hand: a zoo network, or the listed layers with names
  * resolved and checked. Errors: E_NOT_FOUND (message names the nearest), E_SHAPE, E_NO_MEMORY. */
