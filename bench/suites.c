@@ -12,8 +12,11 @@ const csl_bench_suite csl_bench_suites[] = {
 };
 
 csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv, int *code_out);
+csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **argv, int *code_out);
 
 const csl_bench_parallel_suite csl_bench_parallel_suites[] = {
+    {"attacks", "a study under every attack by every rule: AUC, selection, backdoors",
+     csl_bench_attacks},
     {"comm", "a round without its training, and collectives by size", csl_bench_comm},
     {NULL, NULL, NULL},
 };

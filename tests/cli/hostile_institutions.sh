@@ -1,0 +1,85 @@
+#!/bin/sh
+# Hostile institutions: what a study with a rule and an attack prints, writes and refuses, and the
+# grid of attacks and rules.
+#   hostile_institutions.sh CONSILIUM WORK
+here=$(cd "$(dirname "$0")" && pwd)
+consilium=$1 work=$2
+. "$here/harness.sh"
+
+expect 0 '' "$consilium" data synth phantom --out phantom.h5 --count 200 --sites 6 --seed 3
+cat >study.yaml <<END
+study: hostile
+seed: 5
+rounds: 2
+data: {path: phantom.h5, split: {scheme: natural, min_size: 1}}
+institutions: {count: 6}
+model: {name: cnn-small}
+training: {lr: 0.05, batch: 16}
+evaluation: {cross_site: false}
+aggregation: {rule: multi-krum, f: 1}
+adversary: {attack: gaussian, institutions: [4], deviation: 5}
+device: host
+END
+
+# Noise is seen through, in words and in the record of each round.
+expect 0 'Hostile institutions: 4, from round 1, with attack gaussian.' \
+    "$consilium" run study.yaml --out seen --quiet -v
+grep -qF 'Aggregation: multi-krum against f = 1 false updates.' printed.txt || fail 'no rule named'
+[ "$(grep -c 'multi-krum, f = 1; kept .*; dropped .* 4' printed.txt)" = 2 ] ||
+    fail 'expected institution 4 among the dropped in both rounds'
+grep -qF 'The rule left out 2 of 2 hostile updates' printed.txt || fail 'no outcome'
+[ "$(grep -c '"attack":"gaussian","attackers":\[4\].*"aggregation":{"rule":"multi-krum"' \
+    seen/rounds.jsonl)" = 2 ] || fail 'rounds.jsonl lacks the attack or the selection'
+grep -q '"event":"end".*"selection_accuracy":0\.' seen/rounds.jsonl || fail 'no accuracy at the end'
+
+# The attack begins when it is told to, and honest rounds before it are those of an honest study.
+expect 0 'from round 2' "$consilium" run study.yaml --out late --quiet --set adversary.from_round=2
+expect 0 '' "$consilium" run study.yaml --out honest --quiet --set adversary.attack=none
+expect 0 '' "$consilium" run study.yaml --out early --quiet --set aggregation.rule=median
+second_line() { sed -n 3p "$1/metrics.csv" | cut -d, -f3-5; }
+[ "$(second_line late)" = "$(second_line honest)" ] || fail 'an attack before its round'
+[ "$(second_line early)" != "$(second_line honest)" ] || fail 'another rule made no difference'
+grep '"round":1' late/rounds.jsonl | grep -q attackers && fail 'attackers in an honest round'
+
+# Values that are not finite are refused and counted against f; more than f of them end the run.
+expect 0 'The rule left out 2 of 2 hostile updates and 0 of 10 honest ones (selection accuracy 1' \
+    "$consilium" run study.yaml --out nan --quiet --set adversary.attack=nan \
+    --set adversary.deviation=auto --set aggregation.rule=geometric-median
+grep -q '"verdict":"refused".*values are not finite' nan/rounds.jsonl || fail 'no reason given'
+expect 1 '2 of 6 updates' "$consilium" run study.yaml --out refused --quiet \
+    --set adversary.attack=nan --set adversary.deviation=auto \
+    --set adversary.institutions='[1, 4]'
+
+# A backdoor is measured, under a rule that cannot see it.
+expect 0 'taken for class 1 (success rate ' "$consilium" run study.yaml --out backdoor --quiet \
+    --set adversary.attack=none --set adversary.deviation=auto --set adversary.data=backdoor \
+    --set adversary.target_class=1 --set aggregation.rule=median
+[ "$(grep -c '"backdoor_success":[01]' backdoor/rounds.jsonl)" = 4 ] ||
+    fail 'expected the success of the backdoor before, after each of 2 rounds, and at the end'
+
+# What cannot work is refused and leaves no results.
+expect 1 'f = 2 is too large for 6 rows' "$consilium" run study.yaml --out bad --set aggregation.f=2
+expect 1 "did you mean 'gaussian'" "$consilium" run study.yaml --out bad \
+    --set adversary.attack=gausian
+expect 1 'class 0 or 7 of 2' "$consilium" run study.yaml --out bad --set adversary.data=label-pair \
+    --set adversary.source_class=0 --set adversary.target_class=7
+[ ! -e bad/study.yaml ] || fail 'a run that could not start left results'
+
+# The grid: every attack by every rule; a second time nothing is trained again.
+grid() {
+    expect 0 "$1" "$consilium" bench attacks --study study.yaml --set rounds=1 --csv grid.csv \
+        --rules mean,bulyan:even=1,nnm+multi-krum --attacks none,gaussian:deviation=5,backdoor+nan
+}
+grid 'Test AUC of the last global model:'
+[ "$(wc -l <grid.csv)" = 7 ] || fail 'expected a heading and 6 cells in grid.csv'
+[ "$(grep -c 'bulyan.*: refused' complaints.txt)" = 3 ] || fail 'bulyan has no such parameter'
+[ "$(grep -c ',no-quorum,' grid.csv)" = 1 ] || fail 'a mean cannot do without rows'
+cp printed.txt first.txt
+cp grid.csv first.csv
+grid 'Test images with the trigger'
+cmp printed.txt first.txt || fail 'the grid changed when nothing was trained'
+cmp grid.csv first.csv || fail 'cells were trained twice'
+expect 2 'expected --study' "$consilium" bench attacks --rules mean
+expect 1 'no institution is hostile' "$consilium" bench attacks --study study.yaml \
+    --set adversary.institutions='[]' --set adversary.attack=none
+echo 'hostile institutions'
