@@ -9,6 +9,10 @@
 
 #include "device/kernel_table.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     CSL_COLUMN_BLOCK = 1024, /* columns whose float64 sums stay in the first-level cache */
     CSL_MIX_HEIGHT = 8,      /* rows of W X whose sums stay in registers */
@@ -101,4 +105,7 @@ csl_status csl_robust_check_rows(const char *operation,
                                  uint32_t row_count,
                                  uint32_t row_max);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
