@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SCAN_COUNT = 7 };
+
 typedef struct search {
     csl_attack_job *job;
     bool reversed;         /* ipm: -x mu; else mu + x sigma */
@@ -93,24 +95,38 @@ static csl_status offer(search *s, double factor, bool *better_out)
     return CSL_OK;
 }
 
-/* Strides that double while they help; then steps to both sides that halve. */
+/* The first stride and those below it, each half as long: a rule that drops updates has its peak
+ * somewhere there, and a little deviation, which is none of the attack's, everywhere beyond. */
+static csl_status scan(search *s, double step, uint32_t most)
+{
+    bool better = false;
+    for (uint32_t i = 0; i <= SCAN_COUNT && s->job->report.evaluations < most; i++) {
+        CSL_TRY(offer(s, step, &better));
+        step /= 2;
+    }
+    return CSL_OK;
+}
+
+/* A scan; from its end strides that double while they help; then steps to both sides that halve. */
 static csl_status find_best(search *s)
 {
     csl_attack_job *job = s->job;
     uint32_t most = (uint32_t)csl_attack_value(job->spec, CSL_ATTACK_EVALUATIONS, 0);
     double step = csl_attack_value(job->spec, CSL_ATTACK_STEP, 0);
     CSL_TRY(try_factor(s, 0, &s->best_deviation));
-    bool better = true;
+    CSL_TRY(scan(s, step, most));
+    bool better = s->best >= step;
     while (better && job->report.evaluations < most) {
+        step *= 2;
         CSL_TRY(offer(s, s->best + step, &better));
-        step = better ? 2 * step : step / 2;
     }
+    step = s->best > 0 ? fmin(step, s->best) / 2 : step / (2 << SCAN_COUNT);
     while (job->report.evaluations < most) {
         CSL_TRY(offer(s, s->best + step, &better));
         if (!better && s->best - step >= 0 && job->report.evaluations < most) {
             CSL_TRY(offer(s, s->best - step, &better));
         }
-        step = better ? step : step / 2;
+        step /= 2;
     }
     return CSL_OK;
 }

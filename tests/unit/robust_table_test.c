@@ -1,8 +1,9 @@
 /* The tables in docs/AGGREGATION.md are what the registry says. */
 #include "test_support.h"
 
-#include <consilium/robust.h>
+#include <consilium/attack.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,44 @@ static void add_parameters(csl_text *text)
     }
 }
 
+static void add_attacks(csl_text *text)
+{
+    size_t count = 0;
+    const csl_attack_info *attacks = csl_attacks(&count);
+    const csl_attack_parameter_info *parameters = csl_attack_parameters(&count);
+    size_t parameter_count = count;
+    csl_attacks(&count);
+    csl_text_add(text, "\n## Attacks on updates\n\n| name | what it is | rows that are sent | "
+                       "source | parameters |\n| --- | --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < count; i++) {
+        const csl_attack_info *info = &attacks[i];
+        csl_text_format(text, "| `%s` | %s | ", info->name, info->summary);
+        for (const char *character = info->formula; *character; character++) {
+            csl_text_add_bytes(text, *character == '|' ? "\\|" : character,
+                               *character == '|' ? 2 : 1);
+        }
+        csl_text_format(text, " | %s |", info->source);
+        for (size_t k = 0; k < CSL_ATTACK_PARAMETERS_MAX && info->parameters[k] >= 0; k++) {
+            csl_text_format(text, "%s `%s`", k ? "," : "", parameters[info->parameters[k]].name);
+        }
+        csl_text_add(text, info->parameters[0] >= 0 ? " |\n" : " none |\n");
+    }
+    csl_text_add(text, "\n## Parameters of attacks\n\n| name | default | accepts | meaning |\n"
+                       "| --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < parameter_count; i++) {
+        const csl_attack_parameter_info *info = &parameters[i];
+        csl_text_format(text, "| `%s` | ", info->name);
+        if (isnan(info->preset)) {
+            csl_text_add(text, "derived");
+        } else {
+            csl_text_format(text, "%g", info->preset);
+        }
+        csl_text_format(text, " | %s in [%g, %g] | %s |\n",
+                        info->whole ? "a whole number" : "a number", info->least, info->largest,
+                        info->text);
+    }
+}
+
 static void the_page_is_the_registry(void)
 {
     csl_text text = {0};
@@ -59,6 +98,7 @@ static void the_page_is_the_registry(void)
     const csl_rule_info *pre = csl_pre_aggregators(&count);
     add_rows(&text, "Pre-aggregators", pre, count);
     add_parameters(&text);
+    add_attacks(&text);
     CHECK_OK(csl_text_status(&text));
     const char *path = CSL_SOURCE_DIR "/docs/AGGREGATION.md";
     FILE *file = fopen(path, "r");
