@@ -27,7 +27,8 @@ static const char DEFAULT_RULES[] =
     "mean,median,trimmed-mean,geometric-median,multi-krum,mda,caf,dnc,signguard,nnm+median,"
     "nnm+trimmed-mean,nnm+geometric-median";
 static const char DEFAULT_ATTACKS[] =
-    "none,sign-flip,ipm,alie,optimal-alie,min-max,mimic,gaussian,label-flip";
+    "none,sign-flip,ipm:factor=5,alie,optimal-alie,min-max,mimic,gaussian,label-flip,"
+    "backdoor+scaling";
 
 typedef struct grid {
     const char *study;

@@ -222,8 +222,13 @@ static csl_status take_attack(csl_study *study, const csl_study_origins *origins
     }
     uint32_t hostile = adversary->institutions.count;
     uint32_t rows = study->institutions.per_round;
-    if (csl_attack_check(&adversary->spec, rows, hostile < rows ? hostile : rows) != CSL_OK) {
-        return refuse_again(origins, "adversary.attack");
+    uint32_t most = hostile < rows ? hostile : rows;
+    /* A round that samples institutions may meet any number of hostile ones. */
+    uint32_t least = rows < study->institutions.count ? 1 : most;
+    for (uint32_t met = least; met <= most; met++) {
+        if (csl_attack_check(&adversary->spec, rows, met) != CSL_OK) {
+            return refuse_again(origins, "adversary.attack");
+        }
     }
     return CSL_OK;
 }

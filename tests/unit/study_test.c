@@ -171,6 +171,9 @@ static void an_adversary_that_cannot_act_is_refused(void)
          "attack alie has no parameter 'spread'"},
         {"data: {path: x}\nadversary: {attack: alie, count: 5, z: 0}\n", CSL_E_RANGE,
          "z_max of the paper is not a positive number with 5 hostile of 8"},
+        {"data: {path: x}\ninstitutions: {count: 11, per_round: 10}\n"
+         "adversary: {attack: alie, count: 3, z: 0}\n",
+         CSL_E_RANGE, "with 1 hostile of 10"},
         {"data: {path: x}\nadversary: {attack: mimic, count: 1, target: 0.5}\n", CSL_E_RANGE,
          "adversary.target: parameter target: expected a whole number"},
         {"data: {path: x}\nadversary: {attack: fang-krum, count: 6}\n", CSL_E_RANGE,
