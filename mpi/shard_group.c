@@ -295,15 +295,20 @@ static csl_status sum(void *context, float *gradient, size_t count, double *loss
 csl_status csl_shard_group_leave(csl_shard_group *group, uint32_t local, csl_status status)
 {
     member *one = &group->members[local];
+    /* The meeting leaves a message of its own; whoever failed first is to be heard. */
+    char own_reason[sizeof group->reason] = "";
+    if (status != CSL_OK) {
+        strncpy(own_reason, csl_error_message(), sizeof own_reason - 1);
+    }
     pthread_mutex_lock(&group->lock);
     one->left = true;
     one->status = status;
     csl_status outcome = meet(group, one);
     pthread_mutex_unlock(&group->lock);
-    if (status != CSL_OK || outcome == CSL_OK) {
-        return status;
+    if (status != CSL_OK) {
+        return csl_fail(status, "%s", own_reason);
     }
-    return csl_fail(outcome, "%s", group->reason);
+    return outcome == CSL_OK ? CSL_OK : csl_fail(outcome, "%s", group->reason);
 }
 
 void csl_shard_group_fail(csl_shard_group *group, uint32_t local, csl_status status)

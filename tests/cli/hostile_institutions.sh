@@ -50,6 +50,11 @@ expect 1 '2 of 6 updates' "$consilium" run study.yaml --out refused --quiet \
     --set adversary.attack=nan --set adversary.deviation=auto \
     --set adversary.institutions='[1, 4]'
 
+# A plain mean follows a reversed update until training fails, and says at which institution and why.
+expect 1 'loss is not finite' "$consilium" run study.yaml --out diverged --quiet \
+    --set aggregation.rule=mean --set aggregation.f=0 --set adversary.attack=scaling \
+    --set adversary.deviation=auto --set adversary.factor=1e15 --set evaluation.every_rounds=0
+
 # A backdoor is measured, under a rule that cannot see it.
 expect 0 'taken for class 1 (success rate ' "$consilium" run study.yaml --out backdoor --quiet \
     --set adversary.attack=none --set adversary.deviation=auto --set adversary.data=backdoor \
