@@ -330,11 +330,14 @@ static csl_status run_cell(grid *g, csl_communicator *alone, size_t index)
     }
     char folder[CSL_PATH_MAX + 32];
     snprintf(folder, sizeof folder, "%s/cell-%zu", g->folder, index);
-    CSL_TRY(csl_attack_cell_run(alone, cell, folder, keep_world_awake, g, &result));
+    csl_status status = csl_attack_cell_run(alone, cell, folder, keep_world_awake, g, &result);
+    if (status != CSL_OK) {
+        return csl_fail_context(status, "%s, %s", cell->rule, cell->attack);
+    }
     bool ok = strcmp(result.status, "ok") == 0;
     fprintf(stderr, "%zu of %zu: %s, %s, seed %llu: %s%s%s, AUC %.4f, %.1f s\n", index + 1,
             cell_count(g), cell->rule, cell->attack, (unsigned long long)cell->seed, result.status,
-            ok ? "" : ": ", ok ? "" : csl_error_message(), result.test_auc, result.seconds);
+            ok ? "" : ": ", result.reason, result.test_auc, result.seconds);
     if (!g->keep) {
         (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     }

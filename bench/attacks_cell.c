@@ -155,22 +155,19 @@ static void take_event(const json_t *event, double *best_score, csl_attack_resul
     }
 }
 
-static csl_status read_events(const char *folder, csl_attack_result *result)
+/* Whether a round was trained or at least begun: what fails before is no result. */
+static csl_status read_events(const char *path, csl_attack_result *result, bool *began_out)
 {
-    char path[CSL_PATH_MAX];
-    int length = snprintf(path, sizeof path, "%s/rounds.jsonl", folder);
-    FILE *file = length > 0 && length < CSL_PATH_MAX ? fopen(path, "r") : NULL;
-    if (!file) {
-        return csl_fail(CSL_E_IO, "%s/rounds.jsonl cannot be read", folder);
-    }
+    FILE *file = fopen(path, "r");
     double best_score = -INFINITY;
     json_t *event = NULL;
-    while ((event = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL)) != NULL) {
+    *began_out = false;
+    while (file && (event = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL)) != NULL) {
         take_event(event, &best_score, result);
+        *began_out = true;
         json_decref(event);
     }
-    fclose(file);
-    return CSL_OK;
+    return file && fclose(file) != 0 ? csl_fail(CSL_E_IO, "%s cannot be read", path) : CSL_OK;
 }
 
 typedef struct watcher {
@@ -210,17 +207,26 @@ csl_status csl_attack_cell_run(csl_communicator *communicator,
         .selection_accuracy = NAN,
         .backdoor_success = NAN,
     };
+    char path[CSL_PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/rounds.jsonl", folder) >= CSL_PATH_MAX) {
+        return csl_fail(CSL_E_RANGE, "%s: the path is too long", folder);
+    }
+    (void)remove(path); /* of an earlier grid */
     double begin = csl_bench_seconds();
     csl_status status = csl_run(communicator, &options);
     result.seconds = csl_bench_seconds() - begin;
-    const char *outcome = status == CSL_OK            ? "ok"
-                          : status == CSL_E_NO_QUORUM ? "no-quorum"
-                          : status == CSL_E_RANGE     ? "diverged"
-                                                      : "failed";
-    snprintf(result.status, sizeof result.status, "%s", outcome);
-    if (status == CSL_OK) {
-        CSL_TRY(read_events(folder, &result));
+    snprintf(result.reason, sizeof result.reason, "%s",
+             status == CSL_OK ? "" : csl_error_message());
+    bool began = false;
+    CSL_TRY(read_events(path, &result, &began));
+    bool lost = status == CSL_E_NO_QUORUM || status == CSL_E_RANGE;
+    if (status != CSL_OK && !(lost && began)) {
+        return csl_fail(status, "%s", result.reason);
     }
+    snprintf(result.status, sizeof result.status, "%s",
+             status == CSL_OK            ? "ok"
+             : status == CSL_E_NO_QUORUM ? "no-quorum"
+                                         : "diverged");
     *result_out = result;
     return CSL_OK;
 }

@@ -30,8 +30,9 @@ typedef struct csl_attack_cell {
 
 /* All shares and areas in 0..1; NaN where there is none. */
 typedef struct csl_attack_result {
-    char status[16]; /* ok, refused, no-quorum, diverged, failed */
-    double test_auc; /* of the last global model, all institutions together */
+    char status[16];  /* ok, refused, no-quorum, diverged */
+    char reason[256]; /* why it ended early; not kept in the CSV */
+    double test_auc;  /* of the last global model, all institutions together */
     double test_accuracy;
     double test_balanced_accuracy;
     double best_auc; /* test, in the round that validation would choose */
@@ -43,7 +44,8 @@ typedef struct csl_attack_result {
 /* The overrides of a cell. Errors: E_RANGE (too many or too long). A study that the overrides make
  * impossible is no error: sha256 stays empty, and csl_error_message says why. */
 csl_status csl_attack_cell_resolve(csl_attack_cell *cell);
-/* Trains it in `folder`, alone on `communicator`. A run that fails is a result, not an error. */
+/* Trains it in `folder`, alone on `communicator`. A model that the attack ruins is a result, not an
+ * error; what has another cause (data, disk, a signal) is one. */
 csl_status csl_attack_cell_run(csl_communicator *communicator,
                                const csl_attack_cell *cell,
                                const char *folder,

@@ -84,6 +84,8 @@ cp grid.csv first.csv
 grid 'Test images with the trigger'
 cmp printed.txt first.txt || fail 'the grid changed when nothing was trained'
 cmp grid.csv first.csv || fail 'cells were trained twice'
+expect 1 'mean, none: data.path none.h5: No such file' "$consilium" bench attacks --study study.yaml \
+    --rules mean --attacks none --set data.path=none.h5
 expect 2 'expected --study' "$consilium" bench attacks --rules mean
 expect 1 'no institution is hostile' "$consilium" bench attacks --study study.yaml \
     --set adversary.institutions='[]' --set adversary.attack=none
