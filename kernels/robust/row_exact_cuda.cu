@@ -307,23 +307,29 @@ static __device__ __forceinline__ uint32_t edge_blocks(uint32_t first, uint32_t 
     return (rows + EDGE - 1) / EDGE;
 }
 
-/* This thread's eight values of the stage that begins at column `begin` of the tile; 0 past it. */
-static __device__ __forceinline__ void
-load_stage(const float *const *row, uint32_t begin, uint32_t width, float *value)
+/* This thread's values of the stage that begins at column `begin` of the tile, 0 past its end; of
+ * the first `row_count` staged rows. */
+static __device__ __forceinline__ void load_stage(
+    const float *const *row, uint32_t row_count, uint32_t begin, uint32_t width, float *value)
 {
     uint32_t column = begin + threadIdx.x % STAGE;
 #pragma unroll
     for (uint32_t k = 0; k < STAGE_LOADS; k++) {
-        const float *from = row[threadIdx.x / STAGE + k * (GROUP_THREADS / STAGE)];
-        value[k] = column < width ? from[column] : 0.0f;
+        if (k * (GROUP_THREADS / STAGE) < row_count) {
+            const float *from = row[threadIdx.x / STAGE + k * (GROUP_THREADS / STAGE)];
+            value[k] = column < width ? from[column] : 0.0f;
+        }
     }
 }
 
-static __device__ __forceinline__ void store_stage(float *stage, const float *value)
+static __device__ __forceinline__ void
+store_stage(float *stage, uint32_t row_count, const float *value)
 {
 #pragma unroll
     for (uint32_t k = 0; k < STAGE_LOADS; k++) {
-        stage[threadIdx.x + k * GROUP_THREADS] = value[k];
+        if (k * (GROUP_THREADS / STAGE) < row_count) {
+            stage[threadIdx.x + k * GROUP_THREADS] = value[k];
+        }
     }
 }
 
@@ -381,7 +387,9 @@ static __global__ void __launch_bounds__(GROUP_THREADS)
                             left == right, &a, &b);
     uint32_t lane = threadIdx.x % CSL_CUDA_WARP;
     const float *from_a = stage + a * EDGE * STAGE + lane;
-    const float *from_b = stage + (GROUP + b * EDGE) * STAGE + lane;
+    /* On the diagonal the left rows are the right ones too, and are staged once. */
+    const float *from_b = stage + ((left == right ? 0 : (uint32_t)GROUP) + b * EDGE) * STAGE + lane;
+    uint32_t staged = left == right ? (uint32_t)GROUP : (uint32_t)STAGED_ROWS;
     float sum[EDGE * EDGE];
     float ahead[STAGE_LOADS];
 #pragma unroll
@@ -389,21 +397,21 @@ static __global__ void __launch_bounds__(GROUP_THREADS)
         sum[k] = 0.0f;
     }
     __syncthreads();
-    load_stage(row, 0, width, ahead);
-    store_stage(stage, ahead);
+    load_stage(row, staged, 0, width, ahead);
+    store_stage(stage, staged, ahead);
     __syncthreads();
     uint32_t turn = 0; /* offset of the buffer that is read */
     for (uint32_t begin = 0; begin < width; begin += STAGE) {
         bool more = begin + STAGE < width;
         if (more) {
-            load_stage(row, begin + STAGE, width, ahead);
+            load_stage(row, staged, begin + STAGE, width, ahead);
         }
         if (works) {
             add_stage<Pair>(from_a + turn, from_b + turn, sum);
         }
         turn ^= STAGED_ROWS * STAGE;
         if (more) {
-            store_stage(stage + turn, ahead);
+            store_stage(stage + turn, staged, ahead);
         }
         __syncthreads();
     }

@@ -4,6 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t robust_devices(const csl_test_device **devices_out)
+{
+    enum { DEVICES_MAX = 8 };
+    static csl_test_device kept[DEVICES_MAX];
+    const csl_test_device *all = NULL;
+    size_t all_count = csl_test_devices(&all);
+    size_t count = 0;
+    for (size_t k = 0; k < all_count && count < DEVICES_MAX; k++) {
+        if (!ROBUST_THREAD_SANITIZER || all[k].threads == 1) {
+            kept[count++] = all[k];
+        }
+    }
+    *devices_out = kept;
+    return count;
+}
+
 uint32_t robust_below(uint32_t bound)
 {
     return (uint32_t)(csl_test_random() % bound);

@@ -43,6 +43,9 @@ typedef struct robust_place {
     float *out;         /* device [d] */
 } robust_place;
 
+/* csl_test_devices, under the thread sanitizer without those of several OpenMP threads: OpenMP's
+ * library is not instrumented, so that its barriers look like races. */
+size_t robust_devices(const csl_test_device **devices_out);
 uint32_t robust_below(uint32_t bound);
 robust_sample robust_draw(uint32_t n, size_t d, robust_kind kind);
 void robust_free(robust_sample *sample);
