@@ -235,7 +235,7 @@ static csl_status resolve(grid *g, size_t index)
 
 static const char HEADING[] =
     "study_sha256,rule,attack,seed,f,status,test_auc,test_accuracy,test_balanced_accuracy,best_auc,"
-    "selection_accuracy,backdoor_success,seconds\n";
+    "selection_accuracy,backdoor_success,seconds,hostile_weight\n";
 
 /* One write each, so that lines of several ranks do not mix. */
 static csl_status append(const grid *g, const char *line)
@@ -251,10 +251,11 @@ static csl_status append_result(const grid *g, const csl_attack_result *r)
 {
     char line[LINE_MAX_BYTES];
     const csl_attack_cell *cell = &g->cell;
-    snprintf(line, sizeof line, "%s,%s,%s,%llu,%u,%s,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.3f\n",
-             cell->sha256, cell->rule, cell->attack, (unsigned long long)cell->seed, cell->f,
-             r->status, r->test_auc, r->test_accuracy, r->test_balanced_accuracy, r->best_auc,
-             r->selection_accuracy, r->backdoor_success, r->seconds);
+    snprintf(line, sizeof line,
+             "%s,%s,%s,%llu,%u,%s,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.3f,%.17g\n", cell->sha256,
+             cell->rule, cell->attack, (unsigned long long)cell->seed, cell->f, r->status,
+             r->test_auc, r->test_accuracy, r->test_balanced_accuracy, r->best_auc,
+             r->selection_accuracy, r->backdoor_success, r->seconds, r->hostile_weight);
     return append(g, line);
 }
 
@@ -270,20 +271,20 @@ static bool find_result(const grid *g, csl_attack_result *result)
         if (!field || strcmp(field, g->cell.sha256) != 0) {
             continue;
         }
-        csl_attack_result r = {.status = ""};
+        csl_attack_result r = {.status = "", .hostile_weight = NAN};
         double *numbers[] = {&r.test_auc, &r.test_accuracy,      &r.test_balanced_accuracy,
                              &r.best_auc, &r.selection_accuracy, &r.backdoor_success,
-                             &r.seconds};
+                             &r.seconds,  &r.hostile_weight};
         for (int skip = 0; skip < 4 && field; skip++) {
             field = strtok_r(NULL, ",", &rest);
         }
         field = strtok_r(NULL, ",", &rest);
         snprintf(r.status, sizeof r.status, "%s", field ? field : "");
         size_t count = 0;
-        while (count < 7 && (field = strtok_r(NULL, ",\n", &rest)) != NULL) {
+        while (count < 8 && (field = strtok_r(NULL, ",\n", &rest)) != NULL) {
             *numbers[count++] = strtod(field, NULL);
         }
-        if (count == 7) {
+        if (count >= 7) { /* the last column came later */
             *result = r;
             found = true;
         }
@@ -318,7 +319,8 @@ static csl_status run_cell(grid *g, csl_communicator *alone, size_t index)
                                 .test_balanced_accuracy = NAN,
                                 .best_auc = NAN,
                                 .selection_accuracy = NAN,
-                                .backdoor_success = NAN};
+                                .backdoor_success = NAN,
+                                .hostile_weight = NAN};
     CSL_TRY(resolve(g, index));
     const csl_attack_cell *cell = &g->cell;
     if (!cell->sha256[0]) {
@@ -471,6 +473,8 @@ static csl_status print_tables(const grid *g)
                         offsetof(csl_attack_result, test_accuracy), true));
     CSL_TRY(print_table(g, "Updates judged rightly (hostile left out, honest used):",
                         offsetof(csl_attack_result, selection_accuracy), false));
+    CSL_TRY(print_table(g, "Share of hostile updates in the aggregate:",
+                        offsetof(csl_attack_result, hostile_weight), false));
     CSL_TRY(print_table(g, "Test images with the trigger taken for the target class:",
                         offsetof(csl_attack_result, backdoor_success), false));
     return print_table(g, "Seconds:", offsetof(csl_attack_result, seconds), false);

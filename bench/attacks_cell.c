@@ -150,6 +150,7 @@ static void take_event(const json_t *event, double *best_score, csl_attack_resul
         result->test_accuracy = number_at(test, "accuracy");
         result->test_balanced_accuracy = number_at(test, "balanced_accuracy");
         result->selection_accuracy = number_at(event, "selection_accuracy");
+        result->hostile_weight = number_at(event, "hostile_weight");
         result->backdoor_success = number_at(event, "backdoor_success");
         result->seconds = number_at(event, "seconds");
     }
@@ -206,6 +207,7 @@ csl_status csl_attack_cell_run(csl_communicator *communicator,
         .best_auc = NAN,
         .selection_accuracy = NAN,
         .backdoor_success = NAN,
+        .hostile_weight = NAN,
     };
     char path[CSL_PATH_MAX];
     if (snprintf(path, sizeof path, "%s/rounds.jsonl", folder) >= CSL_PATH_MAX) {

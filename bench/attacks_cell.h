@@ -39,6 +39,7 @@ typedef struct csl_attack_result {
     double selection_accuracy;
     double backdoor_success;
     double seconds;
+    double hostile_weight; /* share of hostile updates in the aggregate */
 } csl_attack_result;
 
 /* The overrides of a cell. Errors: E_RANGE (too many or too long). A study that the overrides make

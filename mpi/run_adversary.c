@@ -119,9 +119,11 @@ void csl_run_judge(csl_federated_run *run, const float *aggregate, uint32_t roun
         state->has_previous = true;
     }
     const csl_aggregate_report *report = run->selection;
+    double sums[2] = {0, 0}; /* honest, hostile */
     for (uint32_t row = 0; csl_run_is_attacked(run, round) && row < report->row_count; row++) {
         double weight = report->rows[row].weight;
         bool hostile = csl_study_is_hostile(run->study, report->rows[row].institution);
+        sums[hostile] += fabs(weight); /* NaN where the rule picks single coordinates */
         if (isnan(weight)) {
             continue;
         }
@@ -129,6 +131,10 @@ void csl_run_judge(csl_federated_run *run, const float *aggregate, uint32_t roun
         state->honest_judged += !hostile;
         state->hostile_left_out += hostile && weight == 0;
         state->honest_kept += !hostile && weight != 0;
+    }
+    if (sums[0] + sums[1] > 0) {
+        state->hostile_weight_sum += sums[1] / (sums[0] + sums[1]);
+        state->weighed_rounds++;
     }
 }
 
@@ -138,6 +144,13 @@ double csl_run_selection_accuracy(const csl_federated_run *run)
     uint64_t judged = state->hostile_judged + state->honest_judged;
     uint64_t right = state->hostile_left_out + state->honest_kept;
     return judged > 0 ? (double)right / (double)judged : (double)NAN;
+}
+
+double csl_run_hostile_weight(const csl_federated_run *run)
+{
+    const adversary_state *state = &run->adversary;
+    return state->weighed_rounds > 0 ? state->hostile_weight_sum / state->weighed_rounds
+                                     : (double)NAN;
 }
 
 double csl_run_backdoor_success(const csl_federated_run *run)
@@ -208,11 +221,14 @@ void csl_run_describe_outcome(const csl_federated_run *run, csl_text *text)
     if (state->hostile_judged > 0) {
         csl_text_format(text,
                         "\nThe rule left out %llu of %llu hostile updates and %llu of %llu honest "
-                        "ones (selection accuracy %.3f).\n",
+                        "ones (selection accuracy %.3f).\n"
+                        "Hostile updates made up %.3f of the aggregate, in the mean of all "
+                        "attacked rounds.\n",
                         (unsigned long long)state->hostile_left_out,
                         (unsigned long long)state->hostile_judged,
                         (unsigned long long)(state->honest_judged - state->honest_kept),
-                        (unsigned long long)state->honest_judged, csl_run_selection_accuracy(run));
+                        (unsigned long long)state->honest_judged, csl_run_selection_accuracy(run),
+                        csl_run_hostile_weight(run));
     }
     if (state->triggered > 0) {
         csl_text_format(text,

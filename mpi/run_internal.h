@@ -63,6 +63,8 @@ typedef struct adversary_state {
     uint64_t hostile_left_out;
     uint64_t honest_judged;
     uint64_t honest_kept;
+    double hostile_weight_sum; /* of rounds whose weights are all known: hostile share of them */
+    uint32_t weighed_rounds;
     /* The last evaluation of a backdoor: images with the trigger, taken for the target class. */
     int64_t triggered;
     int64_t succeeded;
@@ -155,6 +157,8 @@ bool csl_run_is_attacked(const csl_federated_run *run, uint32_t round);
 /* Shares in 0..1, NaN where nothing was counted: rows the rule judged rightly, triggered images
  * taken for the target. */
 double csl_run_selection_accuracy(const csl_federated_run *run);
+/* Mean share of hostile updates in the aggregate's weights. */
+double csl_run_hostile_weight(const csl_federated_run *run);
 double csl_run_backdoor_success(const csl_federated_run *run);
 void csl_run_add_attack(const csl_federated_run *run, uint32_t round, csl_event *event);
 void csl_run_describe_attackers(const csl_federated_run *run, csl_text *text);

@@ -331,6 +331,7 @@ static csl_status write_end_event(csl_federated_run *run)
     csl_event_add_metrics(event, "test", &run->test[run->study->institutions.count]);
     if (run->study->adversary.institutions.count > 0) {
         csl_event_add_number(event, "selection_accuracy", csl_run_selection_accuracy(run));
+        csl_event_add_number(event, "hostile_weight", csl_run_hostile_weight(run));
         csl_event_add_number(event, "backdoor_success", csl_run_backdoor_success(run));
     }
     csl_status status = csl_event_write(event, run->rounds_file);

@@ -45,6 +45,7 @@ grep '"round":1' late/rounds.jsonl | grep -q attackers && fail 'attackers in an 
 expect 0 'The rule left out 2 of 2 hostile updates and 0 of 10 honest ones (selection accuracy 1' \
     "$consilium" run study.yaml --out nan --quiet --set adversary.attack=nan \
     --set adversary.deviation=auto --set aggregation.rule=geometric-median
+grep -qF 'Hostile updates made up 0.000 of the aggregate' printed.txt || fail 'a refused row weighs'
 grep -q '"verdict":"refused".*values are not finite' nan/rounds.jsonl || fail 'no reason given'
 expect 1 '2 of 6 updates' "$consilium" run study.yaml --out refused --quiet \
     --set adversary.attack=nan --set adversary.deviation=auto \
