@@ -4,10 +4,9 @@
  * Each rank trains whole cells by itself, so N ranks take an N-th of the time. Results go into a
  * CSV line by line, under the study's SHA-256: a grid that was stopped goes on where it was.
  */
-#include "attacks_cell.h"
+#include "attacks_table.h"
 #include "bench_support.h"
 
-#include <consilium/report.h>
 #include <consilium/study.h>
 
 #include <fcntl.h>
@@ -21,7 +20,7 @@
 
 csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **argv, int *code_out);
 
-enum { NAMES_MAX = 24, SETS_MAX = 64, LINE_MAX_BYTES = 1024 };
+enum { NAMES_MAX = CSL_GRID_NAMES_MAX, SETS_MAX = 64, LINE_MAX_BYTES = 1024 };
 
 static const char DEFAULT_RULES[] =
     "mean,median,trimmed-mean,geometric-median,multi-krum,mda,caf,dnc,signguard,nnm+median,"
@@ -374,112 +373,6 @@ static csl_status collect(grid *g)
     return CSL_OK;
 }
 
-/* Mean over the seeds of one number of a cell; NaN unless all have it. */
-static double mean_of(const grid *g, size_t rule, size_t attack, size_t offset)
-{
-    double sum = 0;
-    for (size_t seed = 0; seed < g->seed_count; seed++) {
-        const csl_attack_result *r =
-            &g->results[(rule * g->attack_count + attack) * g->seed_count + seed];
-        const double *value = (const double *)(const void *)((const char *)r + offset);
-        sum += strcmp(r->status, "ok") == 0 ? *value : (double)NAN;
-    }
-    return sum / g->seed_count;
-}
-
-static const char *worst_status(const grid *g, size_t rule, size_t attack)
-{
-    for (size_t seed = 0; seed < g->seed_count; seed++) {
-        const csl_attack_result *r =
-            &g->results[(rule * g->attack_count + attack) * g->seed_count + seed];
-        if (strcmp(r->status, "ok") != 0) {
-            return r->status;
-        }
-    }
-    return "-";
-}
-
-/* The highest value of each column: its rule, and what it loses against the least attacked cell. */
-static void add_best(const grid *g, size_t offset, csl_table *table)
-{
-    char cells[2][NAMES_MAX][CSL_NAME_MAX] = {{{0}}};
-    const char *best_row[NAMES_MAX + 1] = {"best"};
-    const char *rule_row[NAMES_MAX + 1] = {"by"};
-    for (size_t attack = 0; attack < g->attack_count; attack++) {
-        double best = -INFINITY;
-        size_t by = 0;
-        for (size_t rule = 0; rule < g->rule_count; rule++) {
-            double value = mean_of(g, rule, attack, offset);
-            if (value > best) {
-                best = value;
-                by = rule;
-            }
-        }
-        snprintf(cells[0][attack], CSL_NAME_MAX, "%.4f", best);
-        snprintf(cells[1][attack], CSL_NAME_MAX, "%.63s", isfinite(best) ? g->rules[by] : "-");
-        best_row[attack + 1] = cells[0][attack];
-        rule_row[attack + 1] = cells[1][attack];
-    }
-    csl_table_add_rule(table);
-    csl_table_add_row(table, best_row);
-    csl_table_add_row(table, rule_row);
-}
-
-static csl_status print_table(const grid *g, const char *title, size_t offset, bool best)
-{
-    const char *titles[NAMES_MAX + 2] = {"rule"};
-    csl_table *table = NULL;
-    bool any = false;
-    for (size_t attack = 0; attack < g->attack_count; attack++) {
-        titles[attack + 1] = g->attacks[attack];
-    }
-    CSL_TRY(csl_table_create(titles, &table));
-    for (size_t rule = 0; rule < g->rule_count; rule++) {
-        char cells[NAMES_MAX][32];
-        const char *row[NAMES_MAX + 1] = {g->rules[rule]};
-        for (size_t attack = 0; attack < g->attack_count; attack++) {
-            double value = mean_of(g, rule, attack, offset);
-            any = any || isfinite(value);
-            snprintf(cells[attack], sizeof cells[attack], "%.4f", value);
-            if (!isfinite(value)) {
-                snprintf(cells[attack], sizeof cells[attack], "%s", worst_status(g, rule, attack));
-            }
-            row[attack + 1] = cells[attack];
-        }
-        csl_table_add_row(table, row);
-    }
-    if (best) {
-        add_best(g, offset, table);
-    }
-    csl_text text = {0};
-    csl_status status = any ? csl_table_render(table, &text) : CSL_OK;
-    if (status == CSL_OK && any) {
-        printf("%s\n\n%s\n", title, csl_text_string(&text));
-    }
-    csl_text_clear(&text);
-    csl_table_destroy(table);
-    return status;
-}
-
-static csl_status print_tables(const grid *g)
-{
-    printf("%s: f = %u (plain mean: 0), %u seed%s\n\n", g->study, g->f, g->seed_count,
-           g->seed_count == 1 ? "" : "s, means over them");
-    CSL_TRY(print_table(
-        g, "Test AUC of the last global model:", offsetof(csl_attack_result, test_auc), true));
-    CSL_TRY(print_table(g, "Test AUC in the round that validation chooses:",
-                        offsetof(csl_attack_result, best_auc), true));
-    CSL_TRY(print_table(g, "Test accuracy of the last global model:",
-                        offsetof(csl_attack_result, test_accuracy), true));
-    CSL_TRY(print_table(g, "Updates judged rightly (hostile left out, honest used):",
-                        offsetof(csl_attack_result, selection_accuracy), false));
-    CSL_TRY(print_table(g, "Share of hostile updates in the aggregate:",
-                        offsetof(csl_attack_result, hostile_weight), false));
-    CSL_TRY(print_table(g, "Test images with the trigger taken for the target class:",
-                        offsetof(csl_attack_result, backdoor_success), false));
-    return print_table(g, "Seconds:", offsetof(csl_attack_result, seconds), false);
-}
-
 static csl_status run_grid(grid *g)
 {
     CSL_TRY(csl_agree(g->world, read_study(g)));
@@ -492,7 +385,17 @@ static csl_status run_grid(grid *g)
     CSL_TRY(csl_agree(g->world, run_cells(g)));
     if (csl_communicator_rank(g->world) == 0) {
         status = collect(g);
-        status = status == CSL_OK ? print_tables(g) : status;
+        const csl_attack_table table = {
+            .study = g->study,
+            .f = g->f,
+            .rules = g->rules,
+            .attacks = g->attacks,
+            .rule_count = g->rule_count,
+            .attack_count = g->attack_count,
+            .seed_count = g->seed_count,
+            .results = g->results,
+        };
+        status = status == CSL_OK ? csl_attack_table_print(&table) : status;
         if (!g->keep) {
             (void)nftw(g->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
         }
@@ -504,7 +407,7 @@ csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **ar
 {
     grid *g = calloc(1, sizeof *g);
     csl_status status = csl_agree(communicator, g ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "grid"));
-    if (status != CSL_OK) {
+    if (status != CSL_OK || !g) {
         free(g);
         return status;
     }

@@ -132,7 +132,8 @@ static void the_paper_s_z_is_the_normal_quantile(void)
         uint32_t n = 3 + below(1000);
         uint32_t m = 1 + below(n / 2 + 1);
         double h = (double)n - m;
-        double s = (double)(n / 2 + 1) - m;
+        uint32_t majority = n / 2 + 1;
+        double s = (double)majority - m;
         double z = -1;
         if (s < 1 || 2 * s >= h) {
             CHECK_STATUS(csl_alie_z(n, m, &z), CSL_E_RANGE);
