@@ -6,32 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-csl_status csl_aggregate_memory_create(csl_device *device,
-                                       size_t column_count,
-                                       csl_aggregate_memory **memory_out)
-{
-    csl_aggregate_memory *memory = calloc(1, sizeof *memory);
-    if (!memory) {
-        return csl_fail(CSL_E_NO_MEMORY, "aggregation memory");
-    }
-    memory->device = device;
-    memory->column_count = column_count;
-    *memory_out = memory;
-    return CSL_OK;
-}
-
-void csl_aggregate_memory_destroy(csl_aggregate_memory *memory)
-{
-    if (!memory) {
-        return;
-    }
-    csl_device_free(memory->device, memory->centre);
-    for (size_t i = 0; i < CSL_INSTITUTIONS_MAX; i++) {
-        csl_device_free(memory->device, memory->history[i]);
-    }
-    free(memory);
-}
-
 static csl_status check_weights(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
 {
     bool wanted = spec->weights != CSL_WEIGHTS_EQUAL || strcmp(spec->rule, "weighted-mean") == 0;
@@ -201,16 +175,78 @@ static csl_status count_refused(csl_aggregation *a)
     return CSL_OK;
 }
 
-static csl_status keep_centre(csl_aggregation *a, const float *out)
+/* The point that the rule measures from, and room to keep the next one. */
+static csl_status open_memory(csl_aggregation *a, const csl_rule *rule)
 {
     csl_aggregate_memory *memory = a->input->memory;
-    size_t size = memory->column_count * sizeof(float);
-    if (!memory->centre) {
-        void *centre = NULL;
-        CSL_TRY(csl_device_alloc(memory->device, size, &centre));
-        memory->centre = centre;
+    if (rule->info.needs & CSL_NEEDS_ROOT) {
+        a->has_centre = true;
+        a->centre = a->input->root;
     }
-    return csl_device_copy(memory->device, memory->centre, out, size, CSL_COPY_WITHIN_DEVICE);
+    if (!memory) {
+        return CSL_OK;
+    }
+    if (rule->info.needs & CSL_NEEDS_CENTRE) {
+        a->has_centre = memory->has_centre;
+        a->centre = memory->has_centre ? memory->centre : NULL;
+        return csl_memory_open_centre(memory);
+    }
+    if ((rule->info.needs & CSL_NEEDS_HISTORY) && memory->spoiled) {
+        return csl_fail(CSL_E_STATE, "aggregation: a failed round left the histories half written");
+    }
+    return CSL_OK;
+}
+
+static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t size)
+{
+    const unsigned char *byte = bytes;
+    for (size_t i = 0; i < size; i++) { /* FNV-1a */
+        digest = (digest ^ byte[i]) * 16777619U;
+    }
+    return digest;
+}
+
+/* A number that tells whether the ranks were handed the same task. */
+static uint32_t digest_task(const csl_aggregation *a)
+{
+    const csl_aggregate_spec *spec = a->spec;
+    const csl_aggregate_input *input = a->input;
+    const uint64_t numbers[] = {(uint64_t)spec->preset,  spec->f,      spec->pre_count,
+                                (uint64_t)spec->weights, spec->seed,   input->row_count,
+                                input->column_total,     input->round, a->has_centre,
+                                input->memory != NULL};
+    uint32_t digest = digest_bytes(2166136261U, numbers, sizeof numbers);
+    digest = digest_bytes(digest, spec->rule, strlen(spec->rule));
+    for (uint32_t i = 0; i < spec->pre_count; i++) {
+        digest = digest_bytes(digest, spec->pre[i], strlen(spec->pre[i]));
+    }
+    for (int i = 0; i < CSL_PARAMETER_COUNT; i++) {
+        if (spec->given[i]) {
+            digest = digest_bytes(digest ^ (uint32_t)i, &spec->value[i], sizeof spec->value[i]);
+        }
+    }
+    if (input->weights) {
+        digest = digest_bytes(digest, input->weights, input->row_count * sizeof *input->weights);
+    }
+    if (input->institutions) {
+        size_t size = input->row_count * sizeof *input->institutions;
+        digest = digest_bytes(digest, input->institutions, size);
+    }
+    return digest;
+}
+
+/* All ranks go on with the same task, or none does. */
+static csl_status agree_on_task(csl_aggregation *a, csl_status own)
+{
+    int64_t digest = own == CSL_OK ? digest_task(a) : 0;
+    int64_t sums[] = {!a->input->finite, 1, digest};
+    CSL_TRY(csl_share(a, own, sums, sizeof sums / sizeof *sums));
+    a->finite = sums[0] == 0;
+    if (sums[2] != sums[1] * digest) {
+        own = csl_fail(CSL_E_INVALID_ARG,
+                       "aggregation: ranks were handed different specifications, rows or rounds");
+    }
+    return csl_share(a, own, NULL, 0);
 }
 
 static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
@@ -218,27 +254,23 @@ static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
     uint32_t needs = all_needs(a->spec, rule);
     bool by_columns =
         (needs & CSL_NEEDS_COLUMNS) && a->spec->pre_count == 0 && rule->run != csl_rule_dnc;
-    if (rule->info.needs & CSL_NEEDS_CENTRE) {
-        a->centre = a->input->memory ? a->input->memory->centre : NULL;
-    } else if (rule->info.needs & CSL_NEEDS_ROOT) {
-        a->centre = a->input->root;
-    }
     if (by_columns) {
         /* Nothing is measured: decide at once and look for values that are not finite on the way;
          * where there are any, the pass is repeated without their rows. */
-        csl_status status = decide(a, rule);
-        CSL_TRY(csl_exchange(a->input, status, NULL, 0));
+        CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
     }
-    bool on_the_way = by_columns && !a->input->finite;
-    CSL_TRY(csl_gather_sums(a, needs, on_the_way ? out : NULL));
-    CSL_TRY(count_refused(a));
+    bool on_the_way = by_columns && !a->finite;
+    CSL_TRY(csl_share(a, csl_gather_sums(a, needs, on_the_way ? out : NULL), NULL, 0));
+    CSL_TRY(count_refused(a)); /* from shared sums: the same everywhere */
     if (!on_the_way || a->report->refused_count > 0) {
-        CSL_TRY(decide(a, rule));
+        CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
         CSL_TRY(csl_write_answer(a, out));
     }
     if ((rule->info.needs & CSL_NEEDS_CENTRE) && a->input->memory) {
-        csl_status status = keep_centre(a, out);
-        CSL_TRY(csl_exchange(a->input, status, NULL, 0));
+        CSL_TRY(csl_share(a, csl_memory_keep_centre(a->input->memory, out), NULL, 0));
+    }
+    if ((rule->info.needs & CSL_NEEDS_HISTORY) && a->input->memory) {
+        a->input->memory->spoiled = false;
     }
     return CSL_OK;
 }
@@ -253,29 +285,35 @@ static void free_aggregation(csl_aggregation *a)
     free(a->norm);
 }
 
+/* Everything that can be refused or run short before any work. */
+static csl_status prepare(csl_aggregation *a, const csl_rule **rule_out)
+{
+    const csl_aggregate_input *input = a->input;
+    CSL_TRY(csl_find_rule(a->spec->rule, rule_out));
+    CSL_TRY(check_input(a->spec, input, *rule_out));
+    CSL_TRY(open_memory(a, *rule_out));
+    CSL_TRY(create_report(a->spec, input, &a->report));
+    a->live_count = input->row_count;
+    a->point_count = input->row_count + CSL_EXTRA_POINTS;
+    a->live = calloc(input->row_count, sizeof *a->live);
+    if (!a->live) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: %u rows", input->row_count);
+    }
+    for (uint32_t i = 0; i < input->row_count; i++) {
+        a->live[i] = i;
+    }
+    return CSL_OK;
+}
+
 csl_status csl_aggregate(const csl_aggregate_spec *spec,
                          const csl_aggregate_input *input,
                          float *out,
                          csl_aggregate_report **report_out)
 {
     const csl_rule *rule = NULL;
-    CSL_TRY(csl_find_rule(spec->rule, &rule));
-    CSL_TRY(check_input(spec, input, rule));
-    csl_aggregate_report *report = NULL;
-    CSL_TRY(create_report(spec, input, &report));
-    csl_aggregation a = {.spec = spec,
-                         .input = input,
-                         .kernels = csl_device_kernels(input->device),
-                         .report = report,
-                         .f = spec->f,
-                         .live_count = input->row_count,
-                         .point_count = input->row_count + CSL_EXTRA_POINTS};
-    a.live = calloc(input->row_count, sizeof *a.live);
-    csl_status status =
-        a.live ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "aggregation: %u rows", input->row_count);
-    for (uint32_t i = 0; status == CSL_OK && i < input->row_count; i++) {
-        a.live[i] = i;
-    }
+    csl_aggregation a = {
+        .spec = spec, .input = input, .kernels = csl_device_kernels(input->device), .f = spec->f};
+    csl_status status = agree_on_task(&a, prepare(&a, &rule));
     if (status == CSL_OK) {
         status = run(&a, rule, out);
     }
@@ -284,9 +322,9 @@ csl_status csl_aggregate(const csl_aggregate_spec *spec,
     }
     free_aggregation(&a);
     if (status != CSL_OK || !report_out) {
-        csl_aggregate_report_destroy(report);
+        csl_aggregate_report_destroy(a.report);
         return status;
     }
-    *report_out = report;
+    *report_out = a.report;
     return CSL_OK;
 }

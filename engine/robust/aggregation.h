@@ -19,7 +19,9 @@ typedef struct csl_aggregation {
     const csl_aggregate_input *input;
     const csl_kernels *kernels;
     csl_aggregate_report *report;
-    uint32_t f; /* declared minus refused */
+    uint32_t f;  /* declared minus refused */
+    bool finite; /* on all ranks */
+    bool parted; /* the ranks have agreed on a failure: nothing is exchanged any more */
     uint32_t live_count;
     uint32_t *live;       /* [live_count] index of the input row */
     double *live_weights; /* [live_count] by the weights policy, sum 1 */
@@ -28,7 +30,8 @@ typedef struct csl_aggregation {
     double *distance;    /* squared distances, or NULL */
     double *product;     /* inner products of live rows and the centre, or NULL */
     double *norm;        /* [live_count] squared, or NULL */
-    const float *centre; /* device: memory or root, local columns; NULL is the zero vector */
+    bool has_centre;     /* the same on all ranks; without one the centre is the zero vector */
+    const float *centre; /* device: memory or root; NULL too where there are no local columns */
     /* Virtual rows: affine combinations of points, coefficients add up to 1. */
     uint32_t row_count;
     bool mixed;           /* not simply the live rows */
@@ -58,9 +61,18 @@ typedef struct csl_rule {
 struct csl_aggregate_memory {
     csl_device *device;
     size_t column_count;
-    float *centre;                        /* device, NULL before the first round */
+    bool has_centre;                      /* after the first round */
+    bool spoiled;                         /* a failed round left histories half written */
+    float *centre;                        /* device; NULL without local columns */
     float *history[CSL_INSTITUTIONS_MAX]; /* device, by institution; NULL before its first round */
 };
+
+/* memory.c: what is kept from round to round. */
+/* The history of an institution, zero at first. */
+csl_status csl_memory_open_history(csl_aggregate_memory *memory, uint32_t institution);
+/* Makes room for a centre, so that keeping it cannot fail for want of memory. */
+csl_status csl_memory_open_centre(csl_aggregate_memory *memory);
+csl_status csl_memory_keep_centre(csl_aggregate_memory *memory, const float *centre);
 
 csl_status csl_find_rule(const char *name, const csl_rule **rule_out);
 csl_status csl_find_pre(const char *name, const csl_rule **pre_out);
@@ -119,9 +131,16 @@ csl_status
 csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, float *values_out);
 /* Inner products of the histories (with the live rows added to them) into a->product. */
 csl_status csl_gather_history(csl_aggregation *a);
-/* Adds values over the ranks; every rank learns of a failure of one. */
+/* Adds values over the ranks; what one rank fails with, all return. */
 csl_status
 csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n);
+
+/*
+ * csl_exchange within an aggregation. Every exchange begins with one number, whether a rank failed:
+ * a rank that fails anywhere only has to come here once, with its status, and meets the others at
+ * whatever they exchange next. After that the ranks have parted, and nobody waits for anybody.
+ */
+csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t n);
 
 /* rows.c: virtual rows and answers. */
 csl_status csl_rows_start(csl_aggregation *a);
@@ -146,6 +165,7 @@ csl_status csl_rule_trimmed_mean(csl_aggregation *a);
 csl_status csl_rule_meamed(csl_aggregation *a);
 csl_status csl_rule_phocas(csl_aggregation *a);
 csl_status csl_rule_rlr(csl_aggregation *a);
+csl_status csl_rule_sign_majority(csl_aggregation *a);
 csl_status csl_rule_dnc(csl_aggregation *a);
 csl_status csl_rule_krum(csl_aggregation *a);
 csl_status csl_rule_multi_krum(csl_aggregation *a);

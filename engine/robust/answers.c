@@ -35,7 +35,7 @@ csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *
     if (a->kind == CSL_ANSWER_MEAN) {
         CSL_TRY(a->kernels->row_mean(device, rows, n, count, out));
     } else if (a->kind == CSL_ANSWER_LINEAR) {
-        uint32_t used = n + (a->centre ? 1 : 0);
+        uint32_t used = n + (a->has_centre ? 1 : 0);
         CSL_TRY(a->kernels->row_weighted_mean(device, rows, pass->weight, used, count, out));
     } else if (pass->pick) {
         const float *picked[CSL_ROWS_MAX];
@@ -126,5 +126,5 @@ csl_status csl_write_answer(csl_aggregation *a, float *out)
         status = add_noise(a, out);
     }
     csl_answer_finish(pass);
-    return csl_exchange(a->input, status, NULL, 0);
+    return csl_share(a, status, NULL, 0);
 }

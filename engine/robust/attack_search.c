@@ -33,6 +33,8 @@ static csl_status copy_memory(const csl_aggregate_memory *memory, csl_aggregate_
 {
     csl_aggregate_memory *copy = NULL;
     CSL_TRY(csl_aggregate_memory_create(memory->device, memory->column_count, &copy));
+    copy->has_centre = memory->has_centre;
+    copy->spoiled = memory->spoiled;
     csl_status status = copy_row(memory, memory->centre, &copy->centre);
     for (size_t i = 0; status == CSL_OK && i < CSL_INSTITUTIONS_MAX; i++) {
         status = copy_row(memory, memory->history[i], &copy->history[i]);

@@ -15,6 +15,26 @@ enum {
 /* A squared norm from which float32 lanes of distances could overflow: such a row is refused. */
 static const double NORM_LIMIT = 0x1p124;
 
+/* All ranks take the failure whose code is nearest to 0 as theirs. */
+static csl_status agree_on_failure(const csl_aggregate_input *input, csl_status own)
+{
+    enum { CODES = 64 };
+    int64_t counts[CODES] = {0};
+    if (own != CSL_OK) {
+        counts[own < 0 && own > -CODES ? -own : -CSL_E_INTERNAL]++;
+    }
+    CSL_TRY(input->exchange.sum_int64(input->exchange.context, counts, CODES));
+    int code = 1;
+    while (code < CODES - 1 && counts[code] == 0) {
+        code++;
+    }
+    if (own == (csl_status)-code) {
+        return own;
+    }
+    return csl_fail((csl_status)-code, "aggregation on another rank: %s",
+                    csl_status_text((csl_status)-code));
+}
+
 csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n)
 {
     if (!input->exchange.sum_int64) {
@@ -23,9 +43,19 @@ csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_
     int64_t failed = own == CSL_OK ? 0 : 1;
     CSL_TRY(input->exchange.sum_int64(input->exchange.context, &failed, 1));
     if (failed > 0) {
-        return own != CSL_OK ? own : csl_fail(CSL_E_COMM, "aggregation failed on another rank");
+        return agree_on_failure(input, own);
     }
     return n ? input->exchange.sum_int64(input->exchange.context, values, n) : CSL_OK;
+}
+
+csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t n)
+{
+    if (a->parted) {
+        return own;
+    }
+    csl_status status = csl_exchange(a->input, own, values, n);
+    a->parted = status != CSL_OK;
+    return status;
 }
 
 static csl_status visit_range(csl_aggregation *a,
@@ -207,20 +237,20 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
 static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status status)
 {
     size_t n = g->row_count;
-    status = csl_exchange(a->input, status, NULL, 0);
+    status = csl_share(a, status, NULL, 0);
     if (status == CSL_OK && g->norms) {
-        status = csl_exchange(a->input, status, (int64_t *)g->census, n * CENSUS_WORDS);
+        status = csl_share(a, status, (int64_t *)g->census, n * CENSUS_WORDS);
     }
     if (status == CSL_OK && g->norms) {
-        status = csl_exchange(a->input, status, (int64_t *)g->norms, n * SUM_WORDS);
+        status = csl_share(a, status, (int64_t *)g->norms, n * SUM_WORDS);
     }
     if (status == CSL_OK && g->distances) {
         size_t pairs = csl_pair_count(n, n);
-        status = csl_exchange(a->input, status, (int64_t *)g->distances, pairs * SUM_WORDS);
+        status = csl_share(a, status, (int64_t *)g->distances, pairs * SUM_WORDS);
     }
     if (status == CSL_OK && g->products) {
         size_t pairs = csl_product_count(n, n);
-        status = csl_exchange(a->input, status, (int64_t *)g->products, pairs * SUM_WORDS);
+        status = csl_share(a, status, (int64_t *)g->products, pairs * SUM_WORDS);
     }
     return status;
 }
@@ -228,7 +258,7 @@ static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status sta
 static csl_status allocate_sums(csl_aggregation *a, gathering *g)
 {
     size_t n = g->row_count;
-    bool norms = !a->input->finite || (g->needs & CSL_NEEDS_NORMS) != 0;
+    bool norms = !a->finite || (g->needs & CSL_NEEDS_NORMS) != 0;
     bool fail = false;
     if (norms) {
         g->census = calloc(n, sizeof *g->census);
@@ -249,7 +279,7 @@ static csl_status allocate_sums(csl_aggregation *a, gathering *g)
 
 csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
-    gathering g = {.needs = needs, .row_count = a->live_count + (a->centre ? 1 : 0)};
+    gathering g = {.needs = needs, .row_count = a->live_count + (a->has_centre ? 1 : 0)};
     bool *lost = calloc(a->live_count, sizeof *lost);
     csl_status status = lost ? allocate_sums(a, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
     if (status == CSL_OK && out) {
@@ -282,7 +312,7 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 
 static csl_status exact_to_double(csl_aggregation *a, csl_exact_sum *sums, size_t n, csl_status s)
 {
-    return csl_exchange(a->input, s, (int64_t *)sums, n * SUM_WORDS);
+    return csl_share(a, s, (int64_t *)sums, n * SUM_WORDS);
 }
 
 typedef struct median_pass {

@@ -65,9 +65,19 @@ csl_status csl_rule_phocas(csl_aggregation *a)
     return select_columns(a, CSL_SELECT_PHOCAS, trim_count(a));
 }
 
+/* signSGD with majority vote: Bernstein et al. 2019, algorithm 1. */
+csl_status csl_rule_sign_majority(csl_aggregation *a)
+{
+    return select_columns(a, CSL_SELECT_SIGN_MAJORITY, 0);
+}
+
+/* Ozdayi et al. 2021, equation 3; its base is the mean there, the other two in the authors'
+ * program.
+ */
 csl_status csl_rule_rlr(csl_aggregation *a)
 {
-    CSL_TRY(csl_rule_mean(a));
+    static const csl_rule_run bases[] = {csl_rule_mean, csl_rule_median, csl_rule_sign_majority};
+    CSL_TRY(bases[csl_whole_value(a, CSL_PARAMETER_BASE, 0)](a));
     a->sign_threshold = csl_whole_value(a, CSL_PARAMETER_THETA, a->f + 1);
     return CSL_OK;
 }

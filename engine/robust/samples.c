@@ -43,7 +43,7 @@ csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_
         sign_counts[3 * i + 2] = pass.census[i].negative;
         sign_counts[3 * i] = 0;
     }
-    status = csl_exchange(a->input, status, sign_counts, (size_t)3 * n);
+    status = csl_share(a, status, sign_counts, (size_t)3 * n);
     for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
         int64_t signs = sign_counts[3 * i + 1] + sign_counts[3 * i + 2];
         sign_counts[3 * i] = (int64_t)(end - begin) - signs;
@@ -107,7 +107,7 @@ csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, floa
                             ? csl_visit(a, 0, NULL, column_block, &pass)
                             : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for a sketch");
     /* Each column lies on one rank; the others add 0 to its bits. */
-    status = csl_exchange(a->input, status, pass.bits, all);
+    status = csl_share(a, status, pass.bits, all);
     for (size_t i = 0; status == CSL_OK && i < all; i++) {
         uint32_t bits = (uint32_t)pass.bits[i];
         memcpy(&values_out[i], &bits, sizeof bits);
@@ -132,14 +132,8 @@ static csl_status open_history(csl_aggregation *a, float **history)
     for (uint32_t i = 0; i < a->live_count; i++) {
         uint32_t row = a->live[i];
         uint32_t institution = input->institutions ? input->institutions[row] : row;
-        float **place = &input->memory->history[institution];
-        if (!*place) {
-            void *memory = NULL;
-            CSL_TRY(csl_device_alloc(input->device, input->column_count * sizeof(float), &memory));
-            *place = memory;
-            CSL_TRY(a->kernels->fill(input->device, 0, input->column_count, *place));
-        }
-        history[i] = *place;
+        CSL_TRY(csl_memory_open_history(input->memory, institution));
+        history[i] = input->memory->history[institution];
     }
     return CSL_OK;
 }
@@ -156,7 +150,10 @@ csl_status csl_gather_history(csl_aggregation *a)
     csl_status status = history && sums
                             ? open_history(a, history)
                             : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for histories");
+    /* All have their histories, or nobody touches one. */
+    status = csl_share(a, status, NULL, 0);
     if (status == CSL_OK) {
+        a->input->memory->spoiled = true; /* until the round has succeeded on all ranks */
         status = csl_visit(a, 0, NULL, history_block, history);
     }
     if (status == CSL_OK && a->input->column_count > 0) {
@@ -164,7 +161,7 @@ csl_status csl_gather_history(csl_aggregation *a)
                                                 n, a->input->column_count, sums);
     }
     size_t words = sizeof(csl_exact_sum) / sizeof(int64_t);
-    status = csl_exchange(a->input, status, (int64_t *)sums, pairs * words);
+    status = csl_share(a, status, (int64_t *)sums, pairs * words);
     for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
         for (uint32_t j = i; j < n; j++) {
             double value = csl_exact_value(&sums[csl_product_index(i, j, n)]);

@@ -68,14 +68,19 @@ double csl_spec_value(const csl_aggregate_spec *spec, csl_parameter parameter, d
     return preset < 0 ? derived : preset;
 }
 
+/* bounded: no row that reaches the rule is longer than an honest one or a given radius. */
 static csl_status check_bound(
-    const csl_rule *rule, const csl_aggregate_spec *spec, uint32_t n, uint32_t f, bool mixed)
+    const csl_rule *rule, const csl_aggregate_spec *spec, uint32_t n, uint32_t f, bool bounded)
 {
     int64_t most = rule->info.f_max(n, spec->preset);
     const char *bound = rule->info.bound;
-    if (mixed && rule->run == csl_rule_mean) {
-        most = ((int64_t)n - 1) / 2; /* robustness comes from the pre-aggregator */
-        bound = "2f < n";
+    if (rule->run == csl_rule_mean) {
+        /* One false row moves a mean without limit, also behind nnm (which averages the false row
+         * with those around it) and bucketing; shortened rows move it by f/n of their length, as in
+         * norm clipping. ByzFL's Average knows no f. */
+        bool free = spec->preset == CSL_PRESET_BYZFL && spec->pre_count > 0;
+        most = bounded || free ? ((int64_t)n - 1) / 2 : most;
+        bound = bounded || free ? "2f < n" : "f = 0, or clipping or arc before it";
     }
     if (spec->preset == CSL_PRESET_BYZFL && rule->run == csl_pre_nnm) {
         most = (int64_t)n - 1;
@@ -181,9 +186,11 @@ csl_status csl_aggregate_check(const csl_aggregate_spec *spec, uint32_t row_coun
         return csl_fail(CSL_E_RANGE, "more than %d pre-aggregators", CSL_PRE_MAX);
     }
     uint32_t n = row_count;
+    bool bounded = false;
     for (uint32_t i = 0; i < spec->pre_count; i++) {
         CSL_TRY(csl_find_pre(spec->pre[i], &pre[i]));
         CSL_TRY(check_bound(pre[i], spec, n, spec->f, false));
+        bounded = bounded || pre[i]->run == csl_pre_clipping || pre[i]->run == csl_pre_arc;
         if (pre[i]->run == csl_pre_bucketing) {
             uint32_t bucket = (uint32_t)csl_spec_value(spec, CSL_PARAMETER_BUCKET, 2);
             n = (n + bucket - 1) / bucket;
@@ -196,7 +203,7 @@ csl_status csl_aggregate_check(const csl_aggregate_spec *spec, uint32_t row_coun
             }
         }
     }
-    CSL_TRY(check_bound(rule, spec, n, spec->f, spec->pre_count > 0));
+    CSL_TRY(check_bound(rule, spec, n, spec->f, bounded));
     if (spec->weights != CSL_WEIGHTS_EQUAL && !(rule->info.needs & CSL_TAKES_WEIGHTS)) {
         return csl_fail(CSL_E_INVALID_ARG,
                         "rule %s takes no weights: an institution could claim any; use equal "

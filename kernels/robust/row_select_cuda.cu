@@ -76,6 +76,13 @@ choose_ranks(const rank_choice &choice, const sorted_column &column, uint32_t co
     if (choice.kind == CSL_SELECT_MEDIAN_UPPER) {
         return csl_cuda_canonical(at_rank(column, count / 2));
     }
+    if (choice.kind == CSL_SELECT_SIGN_MAJORITY) {
+        int32_t sum = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            sum += (at_rank(column, i) > 0.0f) - (at_rank(column, i) < 0.0f);
+        }
+        return (float)((sum > 0) - (sum < 0));
+    }
     bool trims = choice.kind == CSL_SELECT_TRIMMED_MEAN || choice.kind == CSL_SELECT_PHOCAS;
     uint32_t first = trims ? choice.trim : (count - 1) / 2;
     uint32_t last = trims ? count - choice.trim : count / 2 + 1;
@@ -128,9 +135,10 @@ static __global__ void
 select_one(network_rows rows, uint32_t row_count, rank_choice choice, size_t count, float *out)
 {
     (void)row_count;
-    (void)choice;
     for (size_t j = csl_cuda_first(); j < count; j += csl_cuda_step()) {
-        out[j] = csl_cuda_canonical(csl_cuda_order_nan(rows.row[0][j]));
+        float value = csl_cuda_order_nan(rows.row[0][j]);
+        out[j] = choice.kind == CSL_SELECT_SIGN_MAJORITY ? (float)((value > 0.0f) - (value < 0.0f))
+                                                         : csl_cuda_canonical(value);
     }
 }
 

@@ -1,10 +1,10 @@
 /*
  * Order statistics of one range of columns on one thread; included once per instruction set.
  *
- * SIMD_LANES columns at a time are sorted completely: up to CSL_NETWORK_MAX rows by straight-line
- * networks in registers, more by sorting blocks of 32 rows and merging them with bitonic passes
- * that hold 16 vectors in registers. The sorted columns then lie in a small buffer, [rank][lane],
- * from which each kind takes what it needs.
+ * SIMD_LANES columns at a time are sorted completely (for a median, as far as it needs): up to
+ * CSL_NETWORK_MAX rows by straight-line networks in registers, more by sorting blocks of 32 rows
+ * and merging them with bitonic passes that hold 16 vectors in registers. The sorted columns then
+ * lie in a small buffer, [rank][lane], from which each kind takes what it needs.
  */
 #ifndef CSL_ROBUST_SELECT_BODY_H
 #define CSL_ROBUST_SELECT_BODY_H
@@ -54,8 +54,41 @@ SIMD_INLINE simd_float load_ordered(const float *row, size_t lane_count)
     }
 CSL_NETWORK_SIZES(DEFINE_SORT)
 
+#define KEEP_SMALLER(i, j) v[i] = simd_min(v[i], v[j]);
+#define KEEP_LARGER(i, j)  v[j] = simd_max(v[i], v[j]);
+
+/* The same, but only the ranks that medians of the row counts of this size read are right. */
+#define DEFINE_MEDIAN(size)                                                                        \
+    static void median_##size(const float *const *rows, uint32_t row_count, size_t column,         \
+                              size_t lane_count, float *sorted)                                    \
+    {                                                                                              \
+        simd_float v[size];                                                                        \
+        _Pragma("GCC unroll 64") for (uint32_t i = 0; i < size; i++)                               \
+        {                                                                                          \
+            v[i] =                                                                                 \
+                i < row_count ? load_ordered(rows[i] + column, lane_count) : simd_set(INFINITY);   \
+        }                                                                                          \
+        CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER)                                     \
+            _Pragma("GCC unroll 8") for (uint32_t i = CSL_MEDIAN_FIRST_##size;                     \
+                                         i <= CSL_MEDIAN_LAST_##size; i++)                         \
+        {                                                                                          \
+            simd_store(sorted + i * SIMD_LANES, v[i]);                                             \
+        }                                                                                          \
+    }
+CSL_NETWORK_SIZES(DEFINE_MEDIAN)
+
 typedef void sort_function(
     const float *const *rows, uint32_t row_count, size_t column, size_t lane_count, float *sorted);
+
+static sort_function *find_median(uint32_t row_count)
+{
+#define RETURN_MEDIAN(size)                                                                        \
+    if (row_count <= size) {                                                                       \
+        return median_##size;                                                                      \
+    }
+    CSL_NETWORK_SIZES(RETURN_MEDIAN)
+    return NULL;
+}
 
 static sort_function *find_sort(uint32_t row_count)
 {
@@ -221,6 +254,32 @@ static simd_float select_ranks(const csl_select_spec *spec, const float *sorted,
     }
 }
 
+SIMD_INLINE simd_float sign_of(simd_float v)
+{
+    simd_float zero = simd_set(0.0f);
+    simd_float sign = simd_where(simd_greater(v, zero), simd_set(1.0f), zero);
+    return simd_where(simd_greater(zero, v), simd_set(-1.0f), sign);
+}
+
+static void
+majority_range(const float *const *rows, uint32_t row_count, size_t begin, size_t end, float *out)
+{
+    for (size_t j = begin; j < end; j += SIMD_LANES) {
+        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
+        simd_float sum = simd_set(0.0f); /* small integers: exact */
+        for (uint32_t i = 0; i < row_count; i++) {
+            sum = simd_add(sum, sign_of(load_ordered(rows[i] + j, lanes)));
+        }
+        simd_store_part(out + j, sign_of(sum), lanes);
+    }
+}
+
+static bool is_median(csl_select_kind kind)
+{
+    return kind == CSL_SELECT_MEDIAN || kind == CSL_SELECT_MEDIAN_LOWER ||
+           kind == CSL_SELECT_MEDIAN_UPPER;
+}
+
 static void select_range(const csl_select_spec *spec,
                          const float *const *rows,
                          uint32_t row_count,
@@ -229,7 +288,11 @@ static void select_range(const csl_select_spec *spec,
                          float *out)
 {
     _Alignas(64) float sorted[CSL_ROWS_MAX * SIMD_LANES];
-    sort_function *sort = find_sort(row_count);
+    if (spec->kind == CSL_SELECT_SIGN_MAJORITY) {
+        majority_range(rows, row_count, begin, end, out);
+        return;
+    }
+    sort_function *sort = is_median(spec->kind) ? find_median(row_count) : find_sort(row_count);
     size_t capacity = 2 * CSL_NETWORK_MAX;
     while (capacity < row_count) {
         capacity *= 2;
@@ -253,5 +316,9 @@ static void select_range(const csl_select_spec *spec,
 #undef EXCHANGE
 #undef DEFINE_SORT
 #undef RETURN_SORT
+#undef DEFINE_MEDIAN
+#undef RETURN_MEDIAN
+#undef KEEP_SMALLER
+#undef KEEP_LARGER
 
 #endif

@@ -173,6 +173,13 @@ static float oracle_select(const csl_select_spec *spec, float *v, uint32_t n)
         return oracle_closest(v, n, spec->keep, median);
     case CSL_SELECT_PHOCAS:
         return oracle_closest(v, n, spec->keep, oracle_mean(v, spec->trim, n - spec->trim));
+    case CSL_SELECT_SIGN_MAJORITY: {
+        int sum = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            sum += (v[i] > 0) - (v[i] < 0);
+        }
+        return (float)((sum > 0) - (sum < 0));
+    }
     default:
         return median;
     }

@@ -40,7 +40,7 @@ static const rule_case rule_cases[] = {
     {"geometric-median", "", MOVES | SCALES | EQUAL | ORDER},
     {"centered-clipping", "", ORDER},
     {"cge", "", SCALES | EQUAL | ORDER},
-    {"mean", "nnm", MOVES | SCALES | EQUAL | ORDER},
+    {"mean", "arc", SCALES | EQUAL | ORDER},
     {"median", "nnm", MOVES | SCALES | EQUAL | ORDER},
     {"trimmed-mean", "nnm", MOVES | SCALES | EQUAL | ORDER},
     {"geometric-median", "nnm", MOVES | SCALES | EQUAL | ORDER},

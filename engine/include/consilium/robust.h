@@ -48,7 +48,8 @@ enum {
     X(LOW, "low", 0.1, 0.1, 0, 1, false, "least norm kept, in median norms")                       \
     X(HIGH, "high", 3, 3, 1, 1e30, false, "largest norm kept, in median norms")                    \
     X(SHARE, "share", 0.1, 0.1, 0, 1, false, "share of coordinates whose signs are counted")       \
-    X(BUCKET, "bucket", 2, 2, 1, 1024, true, "rows per bucket")
+    X(BUCKET, "bucket", 2, 1, 1, 1024, true, "rows per bucket")                                    \
+    X(BASE, "base", 0, 0, 0, 2, true, "what RLR reverses: 0 mean, 1 median, 2 sign-majority")
 
 #define CSL_PARAMETER_ENUM(symbol, name, paper, byzfl, least, largest, whole, text)                \
     CSL_PARAMETER_##symbol,
@@ -153,6 +154,28 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_memory_create(csl_device *device
 CSL_API void csl_aggregate_memory_destroy(csl_aggregate_memory *memory);
 
 /*
+ * A memory is slots of local columns, so that a checkpoint can write it out and read it back on
+ * another number of ranks: slot CSL_MEMORY_CENTRE is the kept centre, CSL_MEMORY_HISTORY + i the
+ * history of institution i. A slot that was never used does not exist and need not be written.
+ */
+enum {
+    CSL_MEMORY_CENTRE = 0,
+    CSL_MEMORY_HISTORY = 1,
+    CSL_MEMORY_SLOTS = CSL_MEMORY_HISTORY + CSL_INSTITUTIONS_MAX
+};
+CSL_API bool csl_aggregate_memory_has(const csl_aggregate_memory *memory, uint32_t slot);
+/* `count` local columns from `begin` on, out of a slot that exists and into one, which then exists
+ * (columns not yet written are 0). values: host. Errors: E_RANGE, E_NOT_FOUND (get), E_DEVICE,
+ * E_NO_MEMORY. */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_memory_get(const csl_aggregate_memory *memory,
+                                                           uint32_t slot,
+                                                           size_t begin,
+                                                           size_t count,
+                                                           float *values_out);
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_memory_set(
+    csl_aggregate_memory *memory, uint32_t slot, size_t begin, size_t count, const float *values);
+
+/*
  * The rows. Either `rows` lists device pointers to the local columns, or `load` brings a range of
  * them: called in ascending order, once per pass, ranges of at most chunk_count columns that begin
  * on a multiple of CSL_TILE; rows_out [row_count] stay valid until the next call.
@@ -171,7 +194,7 @@ typedef struct csl_aggregate_input {
     const uint32_t *institutions; /* [row_count] for the report and the history; NULL: 0, 1, ... */
     const float *root;            /* device: local columns of the trusted update, or NULL */
     uint32_t round;
-    bool finite; /* the caller has checked that every value is finite */
+    bool finite; /* the caller has checked that every value is finite; holds if all ranks say so */
     csl_aggregate_exchange exchange;
     csl_aggregate_memory *memory; /* or NULL: every call is a first round */
 } csl_aggregate_input;
@@ -217,9 +240,12 @@ CSL_API const char *csl_row_verdict_name(csl_row_verdict verdict);
 
 /*
  * Aggregates. out: device, [column_count] local columns of the aggregate. report_out may be NULL;
- * else the caller destroys the report. Collective over the ranks of the exchange: a rank that fails
- * in a pass makes the others return E_COMM. Errors: those of csl_aggregate_check, E_NO_QUORUM (more
- * rows refused than f), E_NO_MEMORY, E_DEVICE, what load returns.
+ * else the caller destroys the report. Collective over the ranks of the exchange: what one rank
+ * fails with, all return, also before any work; where several fail differently, the code nearest to
+ * 0. Ranks that were handed different specifications, row counts, weights or rounds get
+ * E_INVALID_ARG. Errors: those of csl_aggregate_check, E_NO_QUORUM (more rows refused than f),
+ * E_NO_MEMORY, E_DEVICE, E_STATE (a failed round left the histories half written), what load
+ * returns.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate(const csl_aggregate_spec *spec,
                                                 const csl_aggregate_input *input,

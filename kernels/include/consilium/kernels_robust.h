@@ -80,6 +80,7 @@ typedef enum csl_select_kind {
     CSL_SELECT_MEDIAN_UPPER, /* v[n/2] */
     CSL_SELECT_MEAMED,       /* mean of the `keep` values closest to CSL_SELECT_MEDIAN */
     CSL_SELECT_PHOCAS, /* mean of the `keep` values closest to CSL_SELECT_TRIMMED_MEAN(trim) */
+    CSL_SELECT_SIGN_MAJORITY, /* sign of the sum of the signs of v: -1, 0 or +1 */
     CSL_SELECT_KIND_COUNT
 } csl_select_kind;
 
