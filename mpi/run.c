@@ -148,6 +148,9 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
     };
     csl_communicator_on_wait(communicator, show_waiting, &run);
     csl_status status = set_up(&run);
+    if (status != CSL_OK && run.rank == 0) {
+        csl_run_abandon_directory(&run);
+    }
     status = status == CSL_OK ? run_rounds(&run) : status;
     status = status == CSL_OK ? finish(&run) : status;
     csl_communicator_on_wait(communicator, NULL, NULL);

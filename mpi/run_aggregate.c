@@ -53,6 +53,7 @@ static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, fl
     run->selection = NULL;
     CSL_TRY(csl_run_attack(run, block, &input));
     input.root = row_of(block, run->study->aggregation.root); /* it may be hostile */
+    run->used_rows = input.rows;
     CSL_TRY(csl_aggregate(&run->study->aggregation.spec, &input, aggregate, &run->selection));
     csl_run_judge(run, aggregate, block->round);
     return CSL_OK;
@@ -105,6 +106,7 @@ static csl_status aggregate_shard(csl_federated_run *run, uint32_t round, float 
         aggregate ? csl_collector_finish(run->updates, &block.rows)
                   : csl_fail(CSL_E_NO_MEMORY, "aggregate of %zu values", block.shard.count);
     CSL_TRY(csl_agree(run->communicator, ready));
+    run->used_rows = block.rows;
     CSL_TRY(step(run, &block, aggregate));
     if (run->controls) {
         CSL_TRY(csl_collector_finish(run->controls, &block.rows));
@@ -125,6 +127,9 @@ csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
     csl_status status = aggregate_shard(run, round, aggregate);
     free(aggregate);
     CSL_TRY(csl_agree(run->communicator, status));
+    double weights[CSL_ROWS_MAX];
+    CSL_TRY(weigh(run, run->study->federation.weighting, weights));
+    CSL_TRY(csl_run_keep_updates(run, round, weights));
     float *vectors[] = {state->weights, state->control, state->first, state->second};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         if (vectors[i]) {

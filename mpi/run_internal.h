@@ -102,8 +102,10 @@ typedef struct csl_federated_run {
     csl_aggregate_memory *memory;    /* of the rule, for this rank's coordinates */
     csl_aggregate_report *selection; /* of the last round; NULL before it */
     adversary_state adversary;
-    uint32_t *sampled;        /* [per_round] */
-    training_report *reports; /* [institutions], rank 0 */
+    const float *const *used_rows; /* this rank's coordinates of what the rule got last */
+    bool made_directory;           /* rank 0: the run's folder was not there before */
+    uint32_t *sampled;             /* [per_round] */
+    training_report *reports;      /* [institutions], rank 0 */
     csl_news news;
     double began;  /* first round */
     double looked; /* at the progress, last */
@@ -172,6 +174,16 @@ CSL_MUST_CHECK csl_status csl_run_add_selection(const csl_federated_run *run,
                                                 uint32_t round,
                                                 csl_event *event);
 void csl_run_describe_selection(const csl_federated_run *run, csl_text *text);
+
+/* run_updates.c: collective; writes the round's updates if the study keeps them. weights: [rows] */
+CSL_MUST_CHECK csl_status csl_run_keep_updates(csl_federated_run *run,
+                                               uint32_t round,
+                                               const double *weights);
+/* Rank 0: removes the updates of an earlier run from the folder. */
+void csl_run_forget_updates(const csl_federated_run *run);
+
+/* Rank 0: takes away what a run made that could not start; an earlier folder is left as it is. */
+void csl_run_abandon_directory(const csl_federated_run *run);
 
 /* run_output.c: all on rank 0 only */
 CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);

@@ -26,7 +26,7 @@ static csl_status path_in_run(const csl_federated_run *run, const char *name, ch
                : csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
 }
 
-static csl_status make_folders(char *path)
+static csl_status make_folders(char *path, bool *made_out)
 {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
@@ -36,7 +36,8 @@ static csl_status make_folders(char *path)
         *slash = '/';
         CSL_TRY(status);
     }
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+    *made_out = mkdir(path, 0777) == 0;
+    if (!*made_out && errno != EEXIST) {
         return csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno));
     }
     return CSL_OK;
@@ -60,7 +61,32 @@ csl_status csl_run_claim_directory(csl_federated_run *run)
                         "with --overwrite",
                         run->directory);
     }
-    return make_folders(run->directory);
+    return make_folders(run->directory, &run->made_directory);
+}
+
+void csl_run_abandon_directory(const csl_federated_run *run)
+{
+    if (!run->made_directory) {
+        return;
+    }
+    uint32_t count = run->data_directory[0] && run->files ? run->study->institutions.count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (run->files[i][0]) {
+            remove(run->files[i]);
+        }
+    }
+    if (run->data_directory[0]) {
+        remove(run->data_directory);
+    }
+    static const char *const names[] = {"institutions.json", "metrics.csv", "rounds.jsonl",
+                                        "study.yaml"};
+    char path[CSL_PATH_MAX];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (path_in_run(run, names[i], path) == CSL_OK) {
+            remove(path);
+        }
+    }
+    remove(run->directory);
 }
 
 static csl_status append(csl_line_file *file, csl_text *text, csl_status status)
@@ -92,6 +118,7 @@ static csl_status write_study(csl_federated_run *run)
 csl_status csl_run_open_outputs(csl_federated_run *run)
 {
     char path[CSL_PATH_MAX];
+    csl_run_forget_updates(run);
     CSL_TRY(write_study(run));
     CSL_TRY(path_in_run(run, "metrics.csv", path));
     CSL_TRY(csl_line_file_open(path, 0, &run->metrics_file));

@@ -170,6 +170,22 @@ static csl_status share_facts(csl_federated_run *run)
     return csl_agree(run->communicator, run->rank == 0 ? compare_facts(run) : CSL_OK);
 }
 
+/* Names of classes for rank 0's tables; it always holds institution 0. */
+static csl_status copy_class_names(csl_federated_run *run)
+{
+    const local_institution *first = csl_run_local(run, 0);
+    if (!first || !first->dataset->class_names || first->dataset->class_count == 0) {
+        return CSL_OK;
+    }
+    size_t size = first->dataset->class_count * sizeof *run->class_names;
+    run->class_names = malloc(size);
+    if (!run->class_names) {
+        return csl_fail(CSL_E_NO_MEMORY, "names of classes");
+    }
+    memcpy(run->class_names, first->dataset->class_names, size);
+    return CSL_OK;
+}
+
 csl_status csl_run_open_institutions(csl_federated_run *run)
 {
     uint32_t count = run->study->institutions.count;
@@ -191,6 +207,9 @@ csl_status csl_run_open_institutions(csl_federated_run *run)
         status = open_institution(run, &run->locals[i]);
     }
     free(order);
+    if (run->rank == 0 && status == CSL_OK) {
+        status = copy_class_names(run);
+    }
     CSL_TRY(csl_agree(run->communicator, status));
     return share_facts(run);
 }

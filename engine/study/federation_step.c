@@ -13,39 +13,53 @@ typedef struct csl_step {
     float *second;
 } csl_step;
 
-static void step_plain(const csl_step *step, double rate, size_t first, size_t last)
+/* What a coordinate becomes; moments only where the algorithm keeps them. */
+typedef struct csl_next {
+    float weight;
+    float first;
+    float second;
+} csl_next;
+
+static csl_next next_plain(const csl_step *step, double rate, size_t j)
 {
-    for (size_t j = first; j < last; j++) {
-        double move = rate * (double)step->aggregate[j];
-        step->weights[j] = (float)((double)step->weights[j] + move);
-    }
+    double move = rate * (double)step->aggregate[j];
+    return (csl_next){.weight = (float)((double)step->weights[j] + move)};
 }
 
 /* Reddi et al. 2021, algorithm 2, without bias correction, as printed there. */
-static void step_adaptive(const csl_step *step, size_t first, size_t last)
+static csl_next next_adaptive(const csl_step *step, size_t j)
 {
     double beta1 = (double)step->options->beta1;
     double beta2 = (double)step->options->beta2;
-    double tau = (double)step->options->tau;
-    double rate = (double)step->options->server_rate;
-    bool yogi = step->options->algorithm == CSL_FEDYOGI;
-    for (size_t j = first; j < last; j++) {
-        double delta = (double)step->aggregate[j];
-        double square = delta * delta;
-        double moment = beta1 * (double)step->first[j] + (1.0 - beta1) * delta;
-        double second = (double)step->second[j];
-        if (yogi) {
-            double sign = second > square ? 1.0 : second < square ? -1.0 : 0.0;
-            second = second - (1.0 - beta2) * square * sign;
-        } else {
-            second = beta2 * second + (1.0 - beta2) * square;
-        }
-        /* The step uses what is stored, so that a resumed run takes the same one. */
-        step->first[j] = (float)moment;
-        step->second[j] = (float)second;
-        double move = rate * (double)step->first[j] / (sqrt((double)step->second[j]) + tau);
-        step->weights[j] = (float)((double)step->weights[j] + move);
+    double delta = (double)step->aggregate[j];
+    double square = delta * delta;
+    double moment = beta1 * (double)step->first[j] + (1.0 - beta1) * delta;
+    double second = (double)step->second[j];
+    if (step->options->algorithm == CSL_FEDYOGI) {
+        double sign = second > square ? 1.0 : second < square ? -1.0 : 0.0;
+        second = second - (1.0 - beta2) * square * sign;
+    } else {
+        second = beta2 * second + (1.0 - beta2) * square;
     }
+    /* The step uses what is stored, so that a resumed run takes the same one. */
+    csl_next next = {.first = (float)moment, .second = (float)second};
+    double rate = (double)step->options->server_rate;
+    double tau = (double)step->options->tau;
+    double move = rate * (double)next.first / (sqrt((double)next.second) + tau);
+    next.weight = (float)((double)step->weights[j] + move);
+    return next;
+}
+
+static csl_next next_of(const csl_step *step, csl_treatment treatment, bool adaptive, size_t j)
+{
+    if (treatment == CSL_TREAT_KEEP) {
+        return (csl_next){.weight = step->weights[j]};
+    }
+    if (treatment == CSL_TREAT_AVERAGE) {
+        return next_plain(step, 1.0, j);
+    }
+    return adaptive ? next_adaptive(step, j)
+                    : next_plain(step, (double)step->options->server_rate, j);
 }
 
 static csl_status check_finite(const char *what, size_t begin, size_t count, const float *values)
@@ -74,19 +88,31 @@ csl_status csl_federation_apply(const csl_federation *federation,
     CSL_TRY(check_finite("aggregate", begin, count, shard_aggregate));
     csl_step step = {&federation->options, shard_aggregate, shard_weights, shard_first,
                      shard_second};
+    /* All is computed once to look at it and once more to keep it: a refused step leaves the shard
+     * as it was. */
     csl_piece piece = csl_federation_first_piece(federation, begin, count);
     while (csl_federation_next_piece(&piece)) {
-        size_t first = piece.begin - begin;
-        size_t last = piece.end - begin;
-        if (piece.treatment == CSL_TREAT_AVERAGE) {
-            step_plain(&step, 1.0, first, last);
-        } else if (piece.treatment == CSL_TREAT_STEP && adaptive) {
-            step_adaptive(&step, first, last);
-        } else if (piece.treatment == CSL_TREAT_STEP) {
-            step_plain(&step, (double)federation->options.server_rate, first, last);
+        for (size_t j = piece.begin - begin; j < piece.end - begin; j++) {
+            csl_next next = next_of(&step, piece.treatment, adaptive, j);
+            if (!isfinite(next.weight) || !isfinite(next.first) || !isfinite(next.second)) {
+                return csl_fail(CSL_E_RANGE, "new global weight is not finite at coordinate %zu",
+                                begin + j);
+            }
         }
     }
-    return check_finite("new global weight", begin, count, shard_weights);
+    piece = csl_federation_first_piece(federation, begin, count);
+    while (csl_federation_next_piece(&piece)) {
+        bool moments = adaptive && piece.treatment == CSL_TREAT_STEP;
+        for (size_t j = piece.begin - begin; j < piece.end - begin; j++) {
+            csl_next next = next_of(&step, piece.treatment, adaptive, j);
+            shard_weights[j] = next.weight;
+            if (moments) {
+                shard_first[j] = next.first;
+                shard_second[j] = next.second;
+            }
+        }
+    }
+    return CSL_OK;
 }
 
 void csl_federation_initial_moments(const csl_federation *federation,

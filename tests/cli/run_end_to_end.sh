@@ -48,6 +48,26 @@ if command -v python3 >/dev/null; then
         first/rounds.jsonl || fail 'rounds.jsonl is not JSON'
 fi
 
+# Updates are kept where the study says so, a file a round, and none of an earlier run stays.
+[ ! -e first/updates ] || fail 'updates were kept though nobody asked'
+expect 0 'all together' "$consilium" run study.yaml --out kept --quiet --set output.updates=all
+[ "$(ls kept/updates | tr '\n' ' ')" = 'round-000001.h5 round-000002.h5 ' ] ||
+    fail 'not one file of updates a round'
+cmp first/model-last.h5 kept/model-last.h5 || fail 'keeping updates changed the model'
+expect 0 'all together' "$consilium" run study.yaml --out kept --overwrite --quiet \
+    --set output.updates=last
+[ "$(ls kept/updates)" = round-000002.h5 ] || fail 'expected the updates of the last round alone'
+if python3 -c 'import h5py' 2>/dev/null; then
+    python3 -c 'import sys, h5py, numpy
+file = h5py.File(sys.argv[1])
+updates = file["updates"][:]
+assert updates.shape == (4, 205890) and updates.dtype == numpy.float32
+assert file["updates"].attrs["round"] == 2 and list(file["institutions"]) == [0, 1, 2, 3]
+assert abs(sum(file["weights"]) - 1) < 1e-12
+assert numpy.isfinite(updates).all() and (numpy.abs(updates).sum(axis=1) > 0).all()' \
+        kept/updates/round-000002.h5 || fail 'the updates are not as docs/FORMATS.md says'
+fi
+
 # The written study runs again and gives the same model and the same study.
 expect 0 'all together' "$consilium" run first/study.yaml --out again --quiet
 cmp first/study.yaml again/study.yaml || fail 'the resolved study is not its own result'
@@ -76,7 +96,7 @@ expect 1 "'cnn-smal'; did you mean 'cnn-small'" "$consilium" run study.yaml --ou
 expect 1 'cuda:9' "$consilium" run study.yaml --out bad --set device=cuda:9
 expect 1 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5
 expect 1 'folder' "$consilium" run study.yaml --out study.yaml/inside
-[ ! -e bad/study.yaml ] && [ ! -e bad/metrics.csv ] && [ ! -e bad/model.h5 ] ||
+[ ! -e bad ] ||
     fail 'a run that could not start left results'
 # The folder is still free afterwards.
 expect 0 'all together' "$consilium" run study.yaml --out bad --quiet --set rounds=1

@@ -58,6 +58,7 @@ aggregation: $aggregation
 adversary: $adversary
 rounds: 2
 evaluation: {every_rounds: 1, batch: 32}
+output: {updates: all}
 device: host
 END
 
@@ -79,7 +80,7 @@ run() {
         cat "$name/cross-site.csv"
         grep -o '"\(attack\|aggregation\|backdoor_success\|selection_accuracy\)".*' \
             "$name/rounds.jsonl" || :
-        (cd "$name" && sha256sum model.h5 model-last.h5 institutions/*)
+        (cd "$name" && sha256sum model.h5 model-last.h5 institutions/* updates/*)
     } >"$name.txt"
     [ "$(wc -l <"$name/metrics.csv")" = 4 ] || fail "expected a heading and 3 rows in metrics.csv"
 }

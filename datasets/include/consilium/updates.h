@@ -31,6 +31,28 @@ CSL_API CSL_MUST_CHECK csl_status csl_updates_read(csl_updates *updates,
 CSL_API CSL_MUST_CHECK csl_status csl_numbers_read(const char *path,
                                                    double **values_out,
                                                    size_t *count_out);
+/* Writing the updates of a round: beside /updates the file gets /weights [n] float64, /institutions
+ * [n] uint32 and the attributes round and study_sha256. Equal updates make equal files. */
+typedef struct csl_updates_facts {
+    const double *weights;        /* [row_count] */
+    const uint32_t *institutions; /* [row_count] */
+    uint32_t round;
+    const char *study_sha256; /* hexadecimal */
+} csl_updates_facts;
+typedef struct csl_updates_writer csl_updates_writer;
+/* Begins a file beside path. Errors: E_RANGE (no row, too many, no column), E_NO_MEMORY, E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_create(const char *path,
+                                                     uint32_t row_count,
+                                                     uint64_t column_count,
+                                                     const csl_updates_facts *facts,
+                                                     csl_updates_writer **writer_out);
+/* The next row, [column_count]. Errors: E_RANGE (all are there), E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_append(csl_updates_writer *writer,
+                                                     const float *update);
+/* With the outcome so far in `status`: the file appears under its name, or nothing is left and the
+ * first error comes back. The writer is gone either way. Errors: also E_STATE (rows are missing).
+ */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_finish(csl_updates_writer *writer, csl_status status);
 /* Writes `aggregate` [count] and the text attributes rule and report (JSON); an earlier file stays
  * whole until the new one is complete. */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_write(

@@ -107,8 +107,8 @@ CSL_API CSL_MUST_CHECK csl_status csl_federation_update(const csl_federation *fe
  *     FedYogi:         v = v - (1 - beta2) D^2 sign(v - D^2)
  *                      w = w + server_rate m / (sqrt(v) + tau)
  * shard_first, shard_second: server moments, NULL unless csl_federation_has_moments.
- * shard_aggregate, shard_weights and the moments: [count]. Errors: E_RANGE where a new weight is
- * not finite.
+ * shard_aggregate, shard_weights and the moments: [count]. Errors: E_RANGE where a new weight or
+ * moment is not finite; nothing is then changed.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_federation_apply(const csl_federation *federation,
                                                        size_t begin,
