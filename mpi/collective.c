@@ -214,8 +214,40 @@ csl_status csl_receive_begin(csl_communicator *communicator,
     return begin_message(communicator, false, buffer, size, rank, (int)tag, request_out);
 }
 
+/* One collective for all parts; its counts are ints, so it is for less than PIECE_SIZE together. */
+static csl_status
+gather_at_once(csl_communicator *communicator, char *buffer, const uint64_t *parts)
+{
+    uint32_t size = communicator->size;
+    int *counts = malloc(2 * size * sizeof *counts);
+    if (!counts) {
+        communicator->broken = true; /* the others are in the collective already */
+        return csl_fail(CSL_E_NO_MEMORY, "gather of %u ranks", size);
+    }
+    int *places = counts + size;
+    for (uint32_t rank = 0; rank < size; rank++) {
+        counts[rank] = (int)(parts[rank + 1] - parts[rank]);
+        places[rank] = (int)(parts[rank] - parts[0]);
+    }
+    MPI_Request request = MPI_REQUEST_NULL;
+    int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, buffer, counts, places, MPI_BYTE,
+                               communicator->data, &request);
+    csl_status status = code == MPI_SUCCESS
+                            ? csl_wait(communicator, &request, 1)
+                            : csl_communicator_mpi_error(communicator, code, "MPI_Iallgatherv");
+    /* After a failure MPI may still read them; the run ends. */
+    if (status == CSL_OK) {
+        free(counts);
+    }
+    return status;
+}
+
 csl_status csl_gather_all(csl_communicator *communicator, void *buffer, const uint64_t *parts)
 {
+    uint64_t total = parts[communicator->size] - parts[0];
+    if (total <= PIECE_SIZE && communicator->size > 1) {
+        return gather_at_once(communicator, (char *)buffer + parts[0], parts);
+    }
     for (uint32_t rank = 0; rank < communicator->size; rank++) {
         CSL_TRY(csl_broadcast(communicator, (char *)buffer + parts[rank],
                               parts[rank + 1] - parts[rank], rank));

@@ -19,6 +19,7 @@ static csl_status set_up(csl_federated_run *run)
     CSL_TRY(csl_run_open_institutions(run));
     CSL_TRY(csl_run_open_devices(run));
     CSL_TRY(csl_run_build_model(run));
+    CSL_TRY(csl_run_share_devices(run));
     csl_status status = CSL_OK;
     if (run->rank == 0) {
         status = csl_run_open_outputs(run);

@@ -102,10 +102,11 @@ typedef struct csl_federated_run {
     csl_aggregate_memory *memory;    /* of the rule, for this rank's coordinates */
     csl_aggregate_report *selection; /* of the last round; NULL before it */
     adversary_state adversary;
-    const float *const *used_rows; /* this rank's coordinates of what the rule got last */
-    bool made_directory;           /* rank 0: the run's folder was not there before */
-    uint32_t *sampled;             /* [per_round] */
-    training_report *reports;      /* [institutions], rank 0 */
+    const float *const *used_rows;      /* this rank's coordinates of what the rule got last */
+    char (*device_names)[CSL_NAME_MAX]; /* [ranks] on rank 0 of a verbose run */
+    bool made_directory;                /* rank 0: the run's folder was not there before */
+    uint32_t *sampled;                  /* [per_round] */
+    training_report *reports;           /* [institutions], rank 0 */
     csl_news news;
     double began;  /* first round */
     double looked; /* at the progress, last */
@@ -182,6 +183,8 @@ CSL_MUST_CHECK csl_status csl_run_keep_updates(csl_federated_run *run,
 /* Rank 0: removes the updates of an earlier run from the folder. */
 void csl_run_forget_updates(const csl_federated_run *run);
 
+/* run_setup.c: collective; rank 0 of a verbose run learns what every rank computes on */
+CSL_MUST_CHECK csl_status csl_run_share_devices(csl_federated_run *run);
 /* Rank 0: takes away what a run made that could not start; an earlier folder is left as it is. */
 void csl_run_abandon_directory(const csl_federated_run *run);
 

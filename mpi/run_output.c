@@ -194,11 +194,32 @@ static void add_summary(const csl_federated_run *run, csl_text *text)
     csl_run_describe_attackers(run, text);
 }
 
+/* Of a verbose run: which rank sits where, and on what it computes. */
+static csl_status add_ranks(const csl_federated_run *run, csl_text *text)
+{
+    csl_table *table = NULL;
+    CSL_TRY(csl_table_create((const char *const[]){"rank", "node", "device", "institutions", NULL},
+                             &table));
+    for (uint32_t rank = 0; rank < run->rank_count; rank++) {
+        char cells[2][16];
+        snprintf(cells[0], sizeof cells[0], "%u", rank);
+        snprintf(cells[1], sizeof cells[1], "%u", csl_placement_count(&run->placement, rank));
+        csl_table_add_row(
+            table, (const char *const[]){cells[0], csl_communicator_host(run->communicator, rank),
+                                         run->device_names[rank], cells[1]});
+    }
+    csl_status status = csl_table_render(table, text);
+    csl_table_destroy(table);
+    csl_text_add(text, "\n");
+    return status;
+}
+
 csl_status csl_run_write_start(csl_federated_run *run)
 {
     csl_text text = {0};
     add_summary(run, &text);
-    csl_status status = add_institutions(run, &text);
+    csl_status status = run->device_names ? add_ranks(run, &text) : CSL_OK;
+    status = status == CSL_OK ? add_institutions(run, &text) : status;
     csl_text_add(&text, "\n");
     if (status == CSL_OK) {
         status = csl_round_table_heading(run->spec->task, &text);

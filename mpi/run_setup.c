@@ -278,6 +278,28 @@ csl_status csl_run_open_devices(csl_federated_run *run)
     return CSL_OK;
 }
 
+csl_status csl_run_share_devices(csl_federated_run *run)
+{
+    if (!run->options->verbose) {
+        return CSL_OK;
+    }
+    uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
+    run->device_names = calloc(run->rank_count, sizeof *run->device_names);
+    bool ready = parts && run->device_names;
+    csl_status status = csl_agree(run->communicator,
+                                  ready ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "names of devices"));
+    if (status == CSL_OK) {
+        for (uint32_t rank = 0; rank <= run->rank_count; rank++) {
+            parts[rank] = rank * sizeof *run->device_names;
+        }
+        snprintf(run->device_names[run->rank], CSL_NAME_MAX, "%.*s", CSL_NAME_MAX - 1,
+                 csl_device_get_info(run->devices[0])->description);
+        status = csl_gather(run->communicator, run->device_names, parts);
+    }
+    free(parts);
+    return status;
+}
+
 static csl_status build_state(csl_federated_run *run)
 {
     csl_text text = {0};
@@ -400,6 +422,7 @@ void csl_run_clear(csl_federated_run *run)
     csl_device_close(run->host);
     free(run->facts);
     free(run->class_names);
+    free(run->device_names);
     free(run->reports);
     free(run->sampled);
     free(run->files);

@@ -68,6 +68,8 @@ assert numpy.isfinite(updates).all() and (numpy.abs(updates).sum(axis=1) > 0).al
         kept/updates/round-000002.h5 || fail 'the updates are not as docs/FORMATS.md says'
 fi
 
+expect 0 'rank  node' "$consilium" run study.yaml --out verbose -v --set rounds=1
+
 # The written study runs again and gives the same model and the same study.
 expect 0 'all together' "$consilium" run first/study.yaml --out again --quiet
 cmp first/study.yaml again/study.yaml || fail 'the resolved study is not its own result'
