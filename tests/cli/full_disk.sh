@@ -44,6 +44,12 @@ for kilobytes in 0 4 40 160 400; do
     rm -rf disk/second disk/filler
     [ "$(fingerprint disk)" = "$before" ] || fail "with $kilobytes KiB the first run was changed"
 done
+# Updates of a round need more than is left: nothing torn stays of them.
+expect 1 'No space left on device' "$consilium" run study.yaml --out disk/second --quiet \
+    --set output.updates=all
+[ -z "$(find disk/second/updates -type f)" ] || fail 'torn updates were left'
+rm -rf disk/second
+[ "$(fingerprint disk)" = "$before" ] || fail 'updates without room changed the first run'
 fill 8
 expect 1 'No space left on device' "$consilium" data synth phantom --out disk/big.h5 --count 500
 expect 1 'No space left on device' "$consilium" data split phantom.h5 --out disk/parts \
