@@ -146,6 +146,8 @@ csl_status csl_rule_centered_clipping(csl_aggregation *a)
     return status;
 }
 
+enum { CAF_BYZFL_STEPS = 10000 };
+
 typedef struct caf_work {
     double *c;
     double *weight;
@@ -187,7 +189,7 @@ static csl_status caf_step(const csl_aggregation *a, caf_work *w, double sum, do
             projection += sqrt(w->weight[i]) * w->products[(size_t)j * m + i] * u;
         }
         w->tau[j] = lambda > 0 ? projection * projection / lambda : 0;
-        if (w->c[j] > 0) {
+        if (w->c[j] > 0 || a->spec->preset == CSL_PRESET_BYZFL) {
             largest = fmax(largest, w->tau[j]);
         }
     }
@@ -200,8 +202,11 @@ static csl_status caf_iterate(csl_aggregation *a, caf_work *w)
     uint32_t m = a->row_count;
     w->least = INFINITY;
     double sum = m;
-    /* Every step takes one row's weight to zero, so m steps are enough. */
-    for (uint32_t step = 0; step < m && sum > (double)m - 2.0 * a->f; step++) {
+    /* Every step takes one row's weight to zero, so m steps are enough. ByzFL compares with rows
+     * that have no weight left, too, which may be far longer: its steps are smaller, and these are
+     * many. */
+    uint32_t steps = a->spec->preset == CSL_PRESET_BYZFL ? CAF_BYZFL_STEPS : m;
+    for (uint32_t step = 0; step < steps && sum > (double)m - 2.0 * a->f; step++) {
         double largest = 0;
         CSL_TRY(caf_step(a, w, sum, &largest));
         a->report->iterations = step + 1;
