@@ -148,14 +148,36 @@ open_container(tree_builder *builder, const yaml_event_t *event, csl_yaml_kind k
     return CSL_OK;
 }
 
+/* Whether the UTF-8 text, which libyaml has checked, holds a character that would not come back
+ * from a written study: a control character (U+0000 to U+001F, U+007F to U+009F), a line or
+ * paragraph separator (U+2028, U+2029), a byte order mark (U+FEFF) or no character at all (U+FFFE,
+ * U+FFFF). */
+static bool has_control_character(const unsigned char *text, size_t length)
+{
+    static const unsigned char wide[][3] = {
+        {0xe2, 0x80, 0xa8}, {0xe2, 0x80, 0xa9}, {0xef, 0xbb, 0xbf},
+        {0xef, 0xbf, 0xbe}, {0xef, 0xbf, 0xbf},
+    };
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < ' ' || text[i] == 0x7f ||
+            (text[i] == 0xc2 && i + 1 < length && text[i + 1] < 0xa0)) {
+            return true;
+        }
+        for (size_t k = 0; k < sizeof wide / sizeof wide[0] && i + 2 < length; k++) {
+            if (memcmp(text + i, wide[k], sizeof wide[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static csl_status add_scalar(tree_builder *builder, const yaml_event_t *event)
 {
     const char *value = (const char *)event->data.scalar.value;
     size_t length = event->data.scalar.length;
-    for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)value[i] < ' ' || value[i] == 0x7f) {
-            return fail_event(builder, event, "control character in a text");
-        }
+    if (has_control_character(event->data.scalar.value, length)) {
+        return fail_event(builder, event, "control character in a text");
     }
     char *copy = strndup(value, length);
     if (!copy) {

@@ -55,11 +55,12 @@ done
 
 # start NAME ARGUMENTS...: a job of 4 ranks in the background that has done a round; its mpirun is
 # $job, one of its ranks, which are mpirun's children, is $victim.
+# Rounds and messages go to two files: mpirun forwards blocks of a stream, not lines.
 start() {
     name=$1
     shift
     mpirun -n 4 "$consilium" run study.yaml --out "$name" --quiet --set rounds=100000 "$@" \
-        >"$name.txt" 2>&1 &
+        >"$name.rounds" 2>"$name.txt" &
     job=$!
     waited=0
     while [ ! -s "$name/metrics.csv" ] || [ "$(wc -l <"$name/metrics.csv")" -lt 3 ]; do

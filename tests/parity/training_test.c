@@ -344,8 +344,9 @@ static void whole_networks_agree_with_finite_differences(void)
     nn_on_every_device(check_networks);
 }
 
-/* Two classes of noise, one with a bright 3x3 cross at a random place: no linear function of the
- * pixels sees it, a convolution does. */
+/* Two classes of noise with five bright pixels: scattered, or a 3x3 cross at a random place. Their
+ * brightness is the same, so no linear function of the pixels tells them apart; a convolution does.
+ */
 static csl_dataset *cross_data(uint64_t count, uint32_t extent)
 {
     csl_dataset *data = NULL;
@@ -364,6 +365,9 @@ static csl_dataset *cross_data(uint64_t count, uint32_t extent)
         for (int k = -1; k <= 1 && i % 2 == 1; k++) {
             image[(uint32_t)((int)row + k) * extent + column] = 230;
             image[row * extent + (uint32_t)((int)column + k)] = 230;
+        }
+        for (int k = 0; k < 5 && i % 2 == 0; k++) {
+            image[nn_between(0, extent * extent - 1)] = 230;
         }
     }
     return data;
@@ -515,7 +519,7 @@ static void a_network_learns_32_images_by_heart_and_a_linear_model_misses_the_pa
     double network = test_accuracy("cnn-small", many, 4, &loss);
     double linear = test_accuracy("linear", many, 4, &loss);
     printf("cross: cnn-small %.3f, linear %.3f\n", network, linear);
-    CU_ASSERT(network > 0.95 && network > linear + 0.15);
+    CU_ASSERT(network > 0.95 && linear < 0.8);
     csl_dataset_destroy(many);
 }
 

@@ -27,6 +27,7 @@ uint64_t csl_test_seed(void)
         seed_ = seed_ ? seed_ : 1;
         stream_ = seed_;
         printf("seed %" PRIu64 " (CSL_SEED replays it)\n", seed_);
+        fflush(stdout); /* known even when the test dies */
     }
     return seed_;
 }
