@@ -1,154 +1,105 @@
 /* NumPy's .npy files (NEP 1): the header is checked before anything is believed. */
 #include "npy.h"
 
-#include <ctype.h>
+#include "npy_header.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { PREFIX_SIZE = 10, HEADER_SIZE_MAX = 65536 };
+enum { PREFIX_SIZE = 12, BLOCK_COUNT = 4096 };
 
-/* Text after a key of the header's dictionary, or NULL. */
-static const char *value_of(const char *header, const char *key)
+static csl_status open_file(const char *path, FILE **stream_out, uint64_t *size_out)
 {
-    const char *place = strstr(header, key);
-    if (!place) {
-        return NULL;
+    FILE *stream = fopen(path, "rb");
+    if (!stream) {
+        return csl_fail(errno == ENOENT || errno == ENOTDIR ? CSL_E_NOT_FOUND : CSL_E_IO, "%s: %s",
+                        path, strerror(errno));
     }
-    place += strlen(key);
-    while (*place == ' ' || *place == ':') {
-        place++;
+    struct stat information;
+    if (fstat(fileno(stream), &information) != 0 || !S_ISREG(information.st_mode)) {
+        fclose(stream);
+        return csl_fail(CSL_E_FORMAT, "%s: expected a file, found something else", path);
     }
-    return place;
+    *stream_out = stream;
+    *size_out = (uint64_t)information.st_size;
+    return CSL_OK;
 }
 
-/* The product of a shape such as (3, 4) or (5,). */
-static bool read_shape(const char *text, uint64_t *count_out)
+static csl_status read_header(FILE *stream, uint64_t size, csl_npy *npy)
 {
-    uint64_t count = 1;
-    if (*text++ != '(') {
-        return false;
+    size_t most = (size_t)CSL_NPY_HEADER_SIZE_MAX + PREFIX_SIZE;
+    size_t wanted = size < most ? (size_t)size : most;
+    uint8_t *bytes = malloc(wanted + 1);
+    if (!bytes) {
+        return csl_fail(CSL_E_NO_MEMORY, "%s: header of %zu bytes", npy->path, wanted);
     }
-    while (*text != ')') {
-        if (*text == ' ' || *text == ',') {
-            text++;
-            continue;
-        }
-        if (!isdigit((unsigned char)*text)) {
-            return false;
-        }
-        char *end = NULL;
-        errno = 0;
-        unsigned long long extent = strtoull(text, &end, 10);
-        if (errno != 0 || (extent != 0 && count > UINT64_MAX / 16 / extent)) {
-            return false;
-        }
-        count *= extent;
-        text = end;
+    csl_npy_header header;
+    csl_status status = fread(bytes, 1, wanted, stream) == wanted
+                            ? csl_npy_header_parse(bytes, wanted, npy->path, &header)
+                            : csl_fail(CSL_E_IO, "%s: cannot be read", npy->path);
+    free(bytes);
+    CSL_TRY(status);
+    if (header.kind != 'f') {
+        return csl_fail(CSL_E_FORMAT, "%s: expected float32 or float64, found %u-byte integers",
+                        npy->path, header.item_size);
     }
-    *count_out = count;
-    return true;
-}
-
-static csl_status parse_header(const char *header, csl_npy *npy)
-{
-    const char *kind = value_of(header, "'descr'");
-    const char *order = value_of(header, "'fortran_order'");
-    const char *shape = value_of(header, "'shape'");
-    if (!kind || !order || !shape) {
-        return csl_fail(CSL_E_FORMAT, "%s: header without descr, fortran_order and shape",
-                        npy->path);
-    }
-    bool single = strncmp(kind, "'<f4'", 5) == 0;
-    bool twice = strncmp(kind, "'<f8'", 5) == 0;
-    if (!single && !twice) {
-        return csl_fail(CSL_E_FORMAT, "%s: expected type '<f4' or '<f8', found %.12s", npy->path,
-                        kind);
-    }
-    if (strncmp(order, "False", 5) != 0) {
-        return csl_fail(CSL_E_FORMAT, "%s: expected C order", npy->path);
-    }
-    npy->element_size = single ? 4 : 8;
-    if (!read_shape(shape, &npy->count)) {
-        return csl_fail(CSL_E_FORMAT, "%s: shape %.24s is not valid", npy->path, shape);
+    npy->offset = header.data_offset;
+    npy->count = header.count;
+    npy->element_size = header.item_size;
+    if (size - npy->offset != npy->count * npy->element_size) {
+        return csl_fail(CSL_E_FORMAT, "%s: expected %llu bytes of values, found %llu", npy->path,
+                        (unsigned long long)(npy->count * npy->element_size),
+                        (unsigned long long)(size - npy->offset));
     }
     return CSL_OK;
 }
 
-static csl_status read_header(csl_npy *npy)
-{
-    unsigned char prefix[PREFIX_SIZE + 2] = {0};
-    if (fread(prefix, 1, PREFIX_SIZE, npy->stream) != PREFIX_SIZE ||
-        memcmp(prefix, "\x93NUMPY", 6) != 0) {
-        return csl_fail(CSL_E_FORMAT, "%s: not a .npy file", npy->path);
-    }
-    size_t size = (size_t)prefix[8] | (size_t)prefix[9] << 8;
-    size_t start = PREFIX_SIZE;
-    if (prefix[6] < 1 || prefix[6] > 3) {
-        return csl_fail(CSL_E_FORMAT, "%s: .npy version %d", npy->path, prefix[6]);
-    }
-    if (prefix[6] > 1) {
-        if (fread(prefix + PREFIX_SIZE, 1, 2, npy->stream) != 2) {
-            return csl_fail(CSL_E_FORMAT, "%s: ends in its header", npy->path);
-        }
-        size |= (size_t)prefix[10] << 16 | (size_t)prefix[11] << 24;
-        start += 2;
-    }
-    if (size > HEADER_SIZE_MAX) {
-        return csl_fail(CSL_E_FORMAT, "%s: header of %zu bytes", npy->path, size);
-    }
-    char *header = calloc(size + 1, 1);
-    if (!header) {
-        return csl_fail(CSL_E_NO_MEMORY, "%s: header of %zu bytes", npy->path, size);
-    }
-    csl_status status = fread(header, 1, size, npy->stream) == size
-                            ? parse_header(header, npy)
-                            : csl_fail(CSL_E_FORMAT, "%s: ends in its header", npy->path);
-    free(header);
-    npy->offset = start + size;
-    return status;
-}
-
-csl_status csl_npy_open(const char *path, csl_npy *npy_out)
+csl_status csl_npy_look(const char *path, csl_npy *npy_out)
 {
     csl_npy npy = {.path = path};
-    npy.stream = fopen(path, "rb");
-    if (!npy.stream) {
-        return csl_fail(CSL_E_NOT_FOUND, "%s: %s", path, strerror(errno));
-    }
-    csl_status status = read_header(&npy);
-    if (status == CSL_OK && fseeko(npy.stream, 0, SEEK_END) == 0) {
-        uint64_t size = (uint64_t)ftello(npy.stream);
-        if (size < npy.offset || size - npy.offset < npy.count * npy.element_size) {
-            status = csl_fail(CSL_E_FORMAT, "%s: expected %llu values, file ends before them", path,
-                              (unsigned long long)npy.count);
-        }
-    }
-    if (status != CSL_OK) {
-        csl_npy_close(&npy);
-        return status;
-    }
+    FILE *stream = NULL;
+    uint64_t size = 0;
+    CSL_TRY(open_file(path, &stream, &size));
+    csl_status status = read_header(stream, size, &npy);
+    fclose(stream);
+    CSL_TRY(status);
     *npy_out = npy;
     return CSL_OK;
 }
 
-void csl_npy_close(csl_npy *npy)
-{
-    if (npy && npy->stream) {
-        fclose(npy->stream);
-        npy->stream = NULL;
-    }
-}
-
-csl_status csl_npy_read(csl_npy *npy, uint64_t begin, size_t count, void *out)
+csl_status csl_npy_read(const csl_npy *npy, uint64_t begin, size_t count, void *out)
 {
     if (begin > npy->count || count > npy->count - begin) {
         return csl_fail(CSL_E_RANGE, "%s: values beyond the end", npy->path);
     }
+    FILE *stream = NULL;
+    uint64_t size = 0;
+    CSL_TRY(open_file(npy->path, &stream, &size));
     off_t place = (off_t)(npy->offset + begin * npy->element_size);
-    if (fseeko(npy->stream, place, SEEK_SET) != 0 ||
-        fread(out, npy->element_size, count, npy->stream) != count) {
-        return csl_fail(CSL_E_IO, "%s: cannot be read", npy->path);
+    bool good = fseeko(stream, place, SEEK_SET) == 0 &&
+                fread(out, npy->element_size, count, stream) == count;
+    fclose(stream);
+    return good ? CSL_OK : csl_fail(CSL_E_IO, "%s: cannot be read", npy->path);
+}
+
+csl_status csl_npy_read_float(const csl_npy *npy, uint64_t begin, size_t count, float *out)
+{
+    if (npy->element_size == sizeof(float)) {
+        return csl_npy_read(npy, begin, count, out);
     }
-    return CSL_OK;
+    double *block = malloc(BLOCK_COUNT * sizeof *block);
+    csl_status status =
+        block ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "%s: a block of values", npy->path);
+    for (size_t done = 0; status == CSL_OK && done < count; done += BLOCK_COUNT) {
+        size_t step = count - done < BLOCK_COUNT ? count - done : BLOCK_COUNT;
+        status = csl_npy_read(npy, begin + done, step, block);
+        for (size_t i = 0; status == CSL_OK && i < step; i++) {
+            out[done + i] = (float)block[i];
+        }
+    }
+    free(block);
+    return status;
 }

@@ -11,7 +11,7 @@
 static csl_status read_npy(const char *path, double **values_out, size_t *count_out)
 {
     csl_npy npy;
-    CSL_TRY(csl_npy_open(path, &npy));
+    CSL_TRY(csl_npy_look(path, &npy));
     size_t count = (size_t)npy.count;
     double *values = NULL;
     csl_status status = CSL_OK;
@@ -27,7 +27,6 @@ static csl_status read_npy(const char *path, double **values_out, size_t *count_
         memcpy(&value, (const char *)values + i * sizeof value, sizeof value);
         values[i] = (double)value; /* from the end, so that nothing unread is overwritten */
     }
-    csl_npy_close(&npy);
     if (status != CSL_OK) {
         free(values);
         return status;

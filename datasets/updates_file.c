@@ -3,6 +3,9 @@
 
 #include "hdf5_support.h"
 #include "npy.h"
+#include "updates_label.h"
+
+#include <consilium/text.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,15 +14,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char UPDATES[] = "/updates";
-
 struct csl_updates {
     uint32_t row_count;
     uint64_t column_count;
     bool is_folder;
     csl_h5_file file;
-    csl_npy *npy; /* [row_count] open files of a folder */
-    char (*names)[CSL_PATH_MAX];
+    char dataset[CSL_NAME_MAX + 1]; /* "/updates" */
+    csl_npy *npy;                   /* [row_count] files of a folder */
+    char (*names)[CSL_PATH_MAX];    /* [row_count] */
+    char (*labels)[CSL_NAME_MAX];   /* [row_count] */
+    uint32_t *institutions;         /* [row_count], or NULL */
 };
 
 static int compare_names(const void *left, const void *right)
@@ -79,15 +83,12 @@ static csl_status open_folder(const char *path, csl_updates *updates)
     uint32_t count = updates->row_count;
     qsort(updates->names, count, sizeof *updates->names, compare_names);
     updates->npy = calloc(count, sizeof *updates->npy);
-    if (!updates->npy) {
+    updates->labels = calloc(count, sizeof *updates->labels);
+    if (!updates->npy || !updates->labels) {
         return csl_fail(CSL_E_NO_MEMORY, "%s: %u files", path, count);
     }
     for (uint32_t i = 0; i < count; i++) {
-        CSL_TRY(csl_npy_open(updates->names[i], &updates->npy[i]));
-        if (updates->npy[i].element_size != sizeof(float)) {
-            return csl_fail(CSL_E_FORMAT, "%s: expected float32 ('<f4'), found float64",
-                            updates->names[i]);
-        }
+        CSL_TRY(csl_npy_look(updates->names[i], &updates->npy[i]));
         if (updates->npy[i].count != updates->npy[0].count) {
             return csl_fail(CSL_E_SHAPE, "%s: expected %llu values as in %s, found %llu",
                             updates->names[i], (unsigned long long)updates->npy[0].count,
@@ -95,38 +96,94 @@ static csl_status open_folder(const char *path, csl_updates *updates)
         }
     }
     updates->column_count = updates->npy[0].count;
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = strrchr(updates->names[i], '/') + 1;
+        size_t length = strlen(name) - strlen(".npy");
+        length = length < CSL_NAME_MAX - 1 ? length : CSL_NAME_MAX - 1;
+        length = csl_utf8_check(name, length); /* a character may not be cut */
+        csl_updates_set_label(updates->labels[i], name, length);
+    }
     return CSL_OK;
+}
+
+/* /institutions [n], as files of a run have it. */
+static csl_status read_institutions(csl_updates *updates)
+{
+    static const char name[] = "/institutions";
+    csl_h5_array array;
+    if (!csl_h5_exists(&updates->file, name)) {
+        return CSL_OK;
+    }
+    CSL_TRY(csl_h5_look(&updates->file, name, &array));
+    if (array.kind != H5T_INTEGER || array.count != updates->row_count) {
+        return csl_fail(CSL_E_FORMAT, "%s%s: expected %u integers, found %llu %s",
+                        updates->file.path, name, updates->row_count,
+                        (unsigned long long)array.count,
+                        array.kind == H5T_INTEGER ? "integers" : "floats");
+    }
+    updates->institutions = calloc(updates->row_count, sizeof *updates->institutions);
+    if (!updates->institutions) {
+        return csl_fail(CSL_E_NO_MEMORY, "%s%s", updates->file.path, name);
+    }
+    CSL_TRY(csl_h5_read(&updates->file, name, H5T_NATIVE_UINT32, updates->institutions));
+    for (uint32_t i = 0; i < updates->row_count; i++) {
+        if (updates->institutions[i] >= CSL_INSTITUTIONS_MAX) {
+            return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index below %d, found %u",
+                            updates->file.path, name, i, CSL_INSTITUTIONS_MAX,
+                            updates->institutions[i]);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status name_rows(csl_updates *updates)
+{
+    uint32_t count = updates->row_count;
+    updates->names = calloc(count, sizeof *updates->names);
+    updates->labels = calloc(count, sizeof *updates->labels);
+    if (!updates->names || !updates->labels) {
+        return csl_fail(CSL_E_NO_MEMORY, "%s: %u names", updates->file.path, count);
+    }
+    CSL_TRY(read_institutions(updates));
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(updates->names[i], CSL_PATH_MAX, "%.3900s%s[%u]", updates->file.path,
+                 updates->dataset, i);
+        snprintf(updates->labels[i], CSL_NAME_MAX,
+                 updates->institutions ? "institution %u" : "row %u",
+                 updates->institutions ? updates->institutions[i] : i);
+    }
+    return csl_updates_read_labels(&updates->file, count, updates->labels);
 }
 
 static csl_status open_hdf5(const char *path, csl_updates *updates)
 {
     CSL_TRY(csl_h5_open(path, &updates->file));
     csl_h5_array array;
-    CSL_TRY(csl_h5_look(&updates->file, UPDATES, &array));
-    if (array.rank != 2 || array.kind != H5T_FLOAT || array.size != sizeof(float)) {
-        return csl_fail(
-            CSL_E_FORMAT, "%s%s: expected [n][d] of float32, found rank %u of %zu-byte %s", path,
-            UPDATES, array.rank, array.size, array.kind == H5T_FLOAT ? "floats" : "integers");
+    const char *name = updates->dataset;
+    CSL_TRY(csl_h5_look(&updates->file, name, &array));
+    if (array.rank != 2 || array.kind != H5T_FLOAT) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s%s: expected [n][d] of float32 or float64, found rank %u of %zu-byte %s",
+                        path, name, array.rank, array.size,
+                        array.kind == H5T_FLOAT ? "floats" : "integers");
     }
     if (array.extent[0] < 1 || array.extent[0] > CSL_ROWS_MAX) {
-        return csl_fail(CSL_E_RANGE, "%s%s: expected 1 to %d rows, found %llu", path, UPDATES,
+        return csl_fail(CSL_E_RANGE, "%s%s: expected 1 to %d rows, found %llu", path, name,
                         CSL_ROWS_MAX, (unsigned long long)array.extent[0]);
     }
     updates->row_count = (uint32_t)array.extent[0];
     updates->column_count = array.extent[1];
-    updates->names = calloc(updates->row_count, sizeof *updates->names);
-    if (!updates->names) {
-        return csl_fail(CSL_E_NO_MEMORY, "%s: %u names", path, updates->row_count);
-    }
-    for (uint32_t i = 0; i < updates->row_count; i++) {
-        snprintf(updates->names[i], CSL_PATH_MAX, "%.4000s%s[%u]", path, UPDATES, i);
-    }
-    return CSL_OK;
+    return name_rows(updates);
 }
 
-csl_status csl_updates_open(const char *path, csl_updates **updates_out)
+csl_status csl_updates_open(const char *path, const char *dataset, csl_updates **updates_out)
 {
     struct stat information;
+    size_t length = dataset ? strlen(dataset) : 0;
+    if (dataset && (length < 1 || length >= CSL_NAME_MAX || strlen(path) >= CSL_PATH_MAX)) {
+        return csl_fail(CSL_E_RANGE, "dataset '%.80s': expected a name of 1 to %d bytes", dataset,
+                        CSL_NAME_MAX - 1);
+    }
     if (stat(path, &information) != 0) {
         return csl_fail(CSL_E_NOT_FOUND, "%s: %s", path, strerror(errno));
     }
@@ -136,6 +193,8 @@ csl_status csl_updates_open(const char *path, csl_updates **updates_out)
     }
     updates->file.id = -1;
     updates->is_folder = S_ISDIR(information.st_mode);
+    const char *name = dataset ? dataset : "updates";
+    snprintf(updates->dataset, sizeof updates->dataset, "/%s", name + (name[0] == '/'));
     csl_status status = updates->is_folder ? open_folder(path, updates) : open_hdf5(path, updates);
     if (status == CSL_OK && updates->column_count == 0) {
         status = csl_fail(CSL_E_SHAPE, "%s: updates are empty", path);
@@ -156,10 +215,9 @@ void csl_updates_close(csl_updates *updates)
     if (updates->file.id >= 0) {
         csl_h5_close(&updates->file);
     }
-    for (uint32_t i = 0; updates->npy && i < updates->row_count; i++) {
-        csl_npy_close(&updates->npy[i]);
-    }
     free(updates->npy);
+    free(updates->labels);
+    free(updates->institutions);
     free(updates->names);
     free(updates);
 }
@@ -179,73 +237,86 @@ const char *csl_updates_row_name(const csl_updates *updates, uint32_t row)
     return row < updates->row_count ? updates->names[row] : "";
 }
 
-static csl_status read_rows(csl_updates *updates,
-                            hid_t dataset,
-                            hid_t space,
-                            uint64_t begin,
-                            size_t count,
-                            float *const *rows)
+const char *csl_updates_row_label(const csl_updates *updates, uint32_t row)
 {
-    hsize_t extent = count;
-    hid_t memory = H5Screate_simple(1, &extent, NULL);
-    bool good = memory >= 0;
-    for (uint32_t i = 0; good && i < updates->row_count; i++) {
-        hsize_t start[2] = {i, begin};
-        hsize_t size[2] = {1, count};
-        good = H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0 &&
-               H5Dread(dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, rows[i]) >= 0;
+    return row < updates->row_count ? updates->labels[row] : "";
+}
+
+const uint32_t *csl_updates_institutions(const csl_updates *updates)
+{
+    return updates->institutions;
+}
+
+csl_status csl_updates_read_weights(csl_updates *updates, double **weights_out)
+{
+    char place[CSL_PATH_MAX + 16];
+    double *weights = NULL;
+    size_t count = 0;
+    if (updates->is_folder || !csl_h5_exists(&updates->file, "/weights")) {
+        *weights_out = NULL;
+        return CSL_OK;
     }
+    snprintf(place, sizeof place, "%s:/weights", updates->file.path);
+    CSL_TRY(csl_numbers_read(place, &weights, &count));
+    if (count != updates->row_count) {
+        free(weights);
+        return csl_fail(CSL_E_SHAPE, "%s: expected %u weights, found %zu", place,
+                        updates->row_count, count);
+    }
+    *weights_out = weights;
+    return CSL_OK;
+}
+
+/* Rows [first, first + row_count) into one block, row after row. */
+static csl_status read_block(csl_updates *updates,
+                             uint32_t first,
+                             uint32_t row_count,
+                             uint64_t begin,
+                             size_t count,
+                             float *block)
+{
+    hsize_t start[2] = {first, begin};
+    hsize_t size[2] = {row_count, count};
+    hid_t dataset = H5Dopen2(updates->file.id, updates->dataset, H5P_DEFAULT);
+    hid_t space = dataset >= 0 ? H5Dget_space(dataset) : -1;
+    hid_t memory = H5Screate_simple(2, size, NULL);
+    bool good = space >= 0 && memory >= 0 &&
+                H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0 &&
+                H5Dread(dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, block) >= 0;
     if (memory >= 0) {
         H5Sclose(memory);
     }
-    return good ? CSL_OK : csl_fail(CSL_E_IO, "%s%s: cannot be read", updates->file.path, UPDATES);
-}
-
-csl_status
-csl_updates_read(csl_updates *updates, uint64_t begin, size_t count, float *const *rows_out)
-{
-    if (begin > updates->column_count || count > updates->column_count - begin) {
-        return csl_fail(CSL_E_RANGE, "updates: columns beyond %llu",
-                        (unsigned long long)updates->column_count);
-    }
-    if (count == 0) {
-        return CSL_OK;
-    }
-    for (uint32_t i = 0; updates->is_folder && i < updates->row_count; i++) {
-        CSL_TRY(csl_npy_read(&updates->npy[i], begin, count, rows_out[i]));
-    }
-    if (updates->is_folder) {
-        return CSL_OK;
-    }
-    csl_status status = CSL_OK;
-    hid_t dataset = H5Dopen2(updates->file.id, UPDATES, H5P_DEFAULT);
-    hid_t space = dataset >= 0 ? H5Dget_space(dataset) : -1;
-    if (space < 0) {
-        status = csl_fail(CSL_E_IO, "%s%s: cannot be opened", updates->file.path, UPDATES);
-    } else {
-        status = read_rows(updates, dataset, space, begin, count, rows_out);
+    if (space >= 0) {
         H5Sclose(space);
     }
     if (dataset >= 0) {
         H5Dclose(dataset);
     }
-    return status;
+    return good ? CSL_OK
+                : csl_fail(CSL_E_IO, "%s%s: expected readable data, found damaged or missing parts",
+                           updates->file.path, updates->dataset);
 }
 
-csl_status csl_aggregate_write(
-    const char *path, const float *aggregate, size_t count, const char *rule, const char *report)
+csl_status csl_updates_read(csl_updates *updates,
+                            uint32_t first,
+                            uint32_t row_count,
+                            uint64_t begin,
+                            size_t count,
+                            float *block_out)
 {
-    csl_h5_file file;
-    uint64_t extent = count;
-    CSL_TRY(csl_h5_create(path, &file));
-    csl_status status =
-        csl_h5_write(&file, "/aggregate", H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, 1, &extent, aggregate);
-    if (status == CSL_OK) {
-        status = csl_h5_write_text(&file, "/aggregate", "rule", rule);
+    if (begin > updates->column_count || count > updates->column_count - begin ||
+        first > updates->row_count || row_count > updates->row_count - first) {
+        return csl_fail(CSL_E_RANGE, "updates: rows beyond %u or columns beyond %llu",
+                        updates->row_count, (unsigned long long)updates->column_count);
     }
-    /* HDF5 keeps attributes below 64 KiB; longer reports are for --report alone. */
-    if (status == CSL_OK && strlen(report) < 60000) {
-        status = csl_h5_write_text(&file, "/aggregate", "report", report);
+    if (count == 0 || row_count == 0) {
+        return CSL_OK;
     }
-    return csl_h5_finish(&file, status);
+    if (!updates->is_folder) {
+        return read_block(updates, first, row_count, begin, count, block_out);
+    }
+    for (uint32_t i = 0; i < row_count; i++) {
+        CSL_TRY(csl_npy_read_float(&updates->npy[first + i], begin, count, block_out + i * count));
+    }
+    return CSL_OK;
 }

@@ -1,7 +1,9 @@
 /*
  * Files of updates, for aggregation outside a run: an HDF5 file whose dataset `updates` is [n][d]
- * float32, or a folder of .npy files, one float32 vector of d each, in the order of their names.
- * Not collective: every rank that reads opens the file itself. Nothing in it is trusted.
+ * of float32 or float64, or a folder of .npy files, one vector of d each, in the order of their
+ * names (bytes compared). float64 is rounded to float32 on reading; what is beyond float32's range
+ * becomes an infinity, which aggregation refuses. Not collective: every rank that reads opens the
+ * file itself. Nothing in it is trusted.
  */
 #ifndef CONSILIUM_UPDATES_H
 #define CONSILIUM_UPDATES_H
@@ -11,21 +13,35 @@
 
 typedef struct csl_updates csl_updates;
 
-/* Opens and checks shapes and types; reads no values. Errors: E_NOT_FOUND, E_FORMAT (message names
- * file, expected and found), E_RANGE (no row, or more than CSL_ROWS_MAX), E_SHAPE (files of unequal
- * lengths, empty updates), E_NO_MEMORY, E_IO. */
-CSL_API CSL_MUST_CHECK csl_status csl_updates_open(const char *path, csl_updates **updates_out);
+/* Opens and checks shapes and types; reads no values. dataset: name in an HDF5 file, NULL for
+ * "updates". Errors: E_NOT_FOUND, E_FORMAT (message names file, expected and found), E_RANGE (no
+ * row, or more than CSL_ROWS_MAX), E_SHAPE (files of unequal lengths, empty updates), E_NO_MEMORY,
+ * E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_open(const char *path,
+                                                   const char *dataset,
+                                                   csl_updates **updates_out);
 CSL_API void csl_updates_close(csl_updates *updates);
 CSL_API uint32_t csl_updates_row_count(const csl_updates *updates);
 CSL_API uint64_t csl_updates_column_count(const csl_updates *updates);
 /* Where row `row` comes from: "file.h5/updates[3]" or "folder/site-3.npy"; lent. */
 CSL_API const char *csl_updates_row_name(const csl_updates *updates, uint32_t row);
-/* Columns [begin, begin + count) of every row into rows_out[row] (host). Errors: E_RANGE, E_IO,
- * E_FORMAT. */
+/* What to call it: its entry in `names`, else "institution 3", "row 3", or the .npy file's name
+ * without its ending; printable UTF-8 below CSL_NAME_MAX bytes; lent. */
+CSL_API const char *csl_updates_row_label(const csl_updates *updates, uint32_t row);
+/* `institutions` [n] of an HDF5 file, or NULL; lent. */
+CSL_API const uint32_t *csl_updates_institutions(const csl_updates *updates);
+/* `weights` [n] of an HDF5 file, owned by the caller (free), or NULL where there are none. Errors:
+ * E_SHAPE (not n of them), those of csl_numbers_read. */
+CSL_API CSL_MUST_CHECK csl_status csl_updates_read_weights(csl_updates *updates,
+                                                           double **weights_out);
+/* Columns [begin, begin + count) of rows [first, first + row_count) into block_out
+ * [row_count][count] (host). Errors: E_RANGE, E_IO, E_NO_MEMORY. */
 CSL_API CSL_MUST_CHECK csl_status csl_updates_read(csl_updates *updates,
+                                                   uint32_t first,
+                                                   uint32_t row_count,
                                                    uint64_t begin,
                                                    size_t count,
-                                                   float *const *rows_out);
+                                                   float *block_out);
 /* One float32 or float64 vector: `weights` [n] or another dataset of an HDF5 file, given as
  * "file.h5:/name", a .npy file, or a text file of numbers. Owned by the caller (free). */
 CSL_API CSL_MUST_CHECK csl_status csl_numbers_read(const char *path,
@@ -53,9 +69,12 @@ CSL_API CSL_MUST_CHECK csl_status csl_updates_append(csl_updates_writer *writer,
  * first error comes back. The writer is gone either way. Errors: also E_STATE (rows are missing).
  */
 CSL_API CSL_MUST_CHECK csl_status csl_updates_finish(csl_updates_writer *writer, csl_status status);
-/* Writes `aggregate` [count] and the text attributes rule and report (JSON); an earlier file stays
- * whole until the new one is complete. */
+/* Writes `aggregate` [count] and the text attributes rule and report (JSON), or, where path ends in
+ * ".npy", a NumPy array [count] of float32 alone; an earlier file stays whole until the new one is
+ * complete. Errors: E_RANGE (path too long), E_IO. */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_write(
     const char *path, const float *aggregate, size_t count, const char *rule, const char *report);
+/* Writes bytes to a file that appears whole or not at all. Errors: E_RANGE (path), E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_bytes_write(const char *path, const void *bytes, size_t size);
 
 #endif
