@@ -18,6 +18,7 @@ int csl_command_run(int argc, char **argv);
 int csl_command_info(int argc, char **argv);
 int csl_command_bench(int argc, char **argv);
 int csl_command_data(int argc, char **argv);
+int csl_command_aggregate(int argc, char **argv);
 
 /* Starts MPI, once, for a command that needs it; alone or under mpirun. Ends the program where that
  * fails. The communicator lives until csl_app_stop_mpi. */

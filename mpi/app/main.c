@@ -11,6 +11,8 @@
 static const csl_command commands[] = {
     {"run", "train one model across institutions, as a study file says", csl_command_run},
     {"data", "import, synthesise, split and check data sets", csl_command_data},
+    {"aggregate", "combine the updates of another trainer, whatever some of them hold",
+     csl_command_aggregate},
     {"bench", "measure parts of the program", csl_command_bench},
     {"info", "build, devices, libraries, limits", csl_command_info},
     {NULL, NULL, NULL},

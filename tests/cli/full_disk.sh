@@ -54,6 +54,12 @@ fill 8
 expect 1 'No space left on device' "$consilium" data synth phantom --out disk/big.h5 --count 500
 expect 1 'No space left on device' "$consilium" data split phantom.h5 --out disk/parts \
     --scheme natural --institutions 4 --min-size 1
+expect 0 'all together' "$consilium" run study.yaml --out kept --quiet --set output.updates=last
+for name in aggregate.h5 aggregate.npy; do
+    expect 1 'No space left on device' "$consilium" aggregate kept/updates/round-000002.h5 \
+        --out disk/$name
+    [ ! -e disk/$name ] || fail "a torn $name was left"
+done
 [ ! -e disk/big.h5 ] || fail 'a torn data set was left'
 cp study.yaml disk/study.yaml
 rm -rf disk/parts disk/filler

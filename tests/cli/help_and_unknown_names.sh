@@ -5,7 +5,7 @@ consilium=$1 work=$2
 . "$here/harness.sh"
 
 # Help goes to standard output, exits 0, and names what there is.
-for command in run data bench info; do
+for command in run data aggregate bench info; do
     expect 0 "  $command" "$consilium" --help
     expect 0 "Usage: consilium $command" "$consilium" $command --help
     [ -s printed.txt ] && [ ! -s complaints.txt ] || fail "$command --help: not on standard output"

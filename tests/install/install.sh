@@ -18,6 +18,10 @@ export PKG_CONFIG_PATH
 cc "$source/tests/install/consumer/consumer.c" -o "$work/by_pkg_config" \
     $(pkg-config --cflags --libs --static consilium)
 "$work/by_pkg_config"
+# shellcheck disable=SC2046
+cc "$source/docs/examples/aggregate.c" -o "$work/example" \
+    $(pkg-config --cflags --libs --static consilium)
+"$work/example" | grep -q 'dropped 5'
 for study in "$work"/prefix/share/consilium/studies/*.yaml; do
     [ -s "$study" ] || { echo "no study was installed"; exit 1; }
 done

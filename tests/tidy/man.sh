@@ -4,7 +4,7 @@ set -eu
 pages=$(find "$1/mpi/man" -name '*.[15]' 2>/dev/null || true)
 [ -n "$pages" ] || { echo 'SKIP: no manual pages in this build'; exit 77; }
 command -v mandoc >/dev/null || { echo 'SKIP: mandoc is not here'; exit 77; }
-for page in consilium.1 consilium-run.1 consilium-data.1 consilium-bench.1 consilium-info.1 \
+for page in consilium.1 consilium-run.1 consilium-data.1 consilium-aggregate.1 consilium-bench.1 consilium-info.1 \
     consilium-study.5; do
     echo "$pages" | grep -q "/$page\$" || { echo "no $page"; exit 1; }
 done

@@ -1,0 +1,331 @@
+/* From a file of updates to an aggregate in a file. */
+#include "aggregate_file_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SEND_COUNT_MAX = 1 << 27 }; /* values of one message: MPI counts bytes in int */
+
+uint64_t csl_aggregate_memory_size(uint32_t row_count,
+                                   uint64_t own_count,
+                                   uint64_t piece_count,
+                                   uint64_t gathered_count,
+                                   bool has_root,
+                                   bool is_host)
+{
+    uint64_t copies = is_host ? 1 : 2;
+    uint64_t n = row_count;
+    return sizeof(float) * copies * (n * piece_count + own_count + (has_root ? own_count : 0)) +
+           sizeof(float) * gathered_count + 4096 * n + 352 * n * n;
+}
+
+static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
+{
+    bool gathers = a->rank == 0 && a->rank_count > 1;
+    return csl_aggregate_memory_size(a->row_count, a->own.count, piece_count,
+                                     gathers ? a->total : 0, a->job->root >= 0, a->is_host);
+}
+
+/* Everything if it stays below the limit, else as many tiles as do. */
+static csl_status plan_pieces(csl_file_aggregation *a)
+{
+    uint64_t limit = a->job->memory_limit;
+    if (limit == 0) {
+        uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
+        uint64_t size = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+        limit = size / 2 / csl_communicator_local_size(a->communicator);
+    }
+    a->piece_count = a->own.count;
+    if (needed_memory(a, a->piece_count) <= limit) {
+        return CSL_OK;
+    }
+    uint64_t least = needed_memory(a, CSL_TILE);
+    if (least > limit) {
+        return csl_fail(CSL_E_RANGE,
+                        "memory limit of %llu bytes: %u updates of %zu values need at least %llu "
+                        "on a rank of %u",
+                        (unsigned long long)limit, a->row_count, a->total,
+                        (unsigned long long)least, a->rank_count);
+    }
+    uint64_t tile = needed_memory(a, 2 * (size_t)CSL_TILE) - least;
+    a->piece_count = (size_t)(1 + (limit - least) / tile) * CSL_TILE;
+    return CSL_OK;
+}
+
+/* Weights are looked at even where the rule takes none: a false file is better told than used. */
+static csl_status read_weights(csl_file_aggregation *a)
+{
+    const char *from = a->job->weights_from;
+    if (from) {
+        size_t count = 0;
+        CSL_TRY(csl_numbers_read(from, &a->weights, &count));
+        if (count != a->row_count) {
+            return csl_fail(CSL_E_SHAPE, "%s: expected %u weights, found %zu", from, a->row_count,
+                            count);
+        }
+    } else {
+        CSL_TRY(csl_updates_read_weights(a->updates, &a->weights));
+    }
+    for (uint32_t i = 0; a->weights && i < a->row_count; i++) {
+        if (!(a->weights[i] >= 0) || isinf(a->weights[i])) {
+            return csl_fail(CSL_E_RANGE, "weight of %s: expected a finite number >= 0, found %g",
+                            csl_updates_row_label(a->updates, i), a->weights[i]);
+        }
+    }
+    return CSL_OK;
+}
+
+static csl_status check_folder(const char *path)
+{
+    char folder[CSL_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (strlen(path) >= sizeof folder) {
+        return csl_fail(CSL_E_RANGE, "%.80s...: the path is too long", path);
+    }
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1,
+             slash ? path : ".");
+    return access(folder, W_OK) == 0 ? CSL_OK : csl_fail(CSL_E_IO, "%s: %s", path, strerror(errno));
+}
+
+static csl_status open_device(csl_file_aggregation *a)
+{
+    const char *resource = a->job->device;
+    uint32_t threads = a->job->threads;
+    char card[CSL_NAME_MAX];
+    uint32_t cards = strcmp(resource, "auto") == 0 ? csl_device_gpu_count() : 0;
+    if (cards > 0) {
+        snprintf(card, sizeof card, "cuda:%u",
+                 csl_communicator_local_rank(a->communicator) % cards);
+        resource = card;
+    }
+    if (threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = (uint32_t)(cores > 0 ? cores : 1) / csl_communicator_local_size(a->communicator);
+        threads = threads < 1 ? 1 : threads > CSL_THREADS_MAX ? CSL_THREADS_MAX : threads;
+    }
+    CSL_TRY(csl_device_open(resource, threads, &a->device));
+    a->is_host = strcmp(csl_device_get_info(a->device)->resource, "host") == 0;
+    return CSL_OK;
+}
+
+/* All that can be refused before a value is read. */
+static csl_status prepare(csl_file_aggregation *a)
+{
+    const csl_aggregate_job *job = a->job;
+    if (a->rank == 0) {
+        CSL_TRY(check_folder(job->out));
+        CSL_TRY(job->report ? check_folder(job->report) : CSL_OK);
+    }
+    CSL_TRY(csl_updates_open(job->in, job->dataset, &a->updates));
+    a->row_count = csl_updates_row_count(a->updates);
+    a->total = (size_t)csl_updates_column_count(a->updates);
+    a->own = csl_coordinates_of(a->total, a->rank, a->rank_count);
+    CSL_TRY(csl_aggregate_check(&job->spec, a->row_count));
+    if (job->root >= (int64_t)a->row_count) {
+        return csl_fail(CSL_E_RANGE, "root %lld: expected a row below %u", (long long)job->root,
+                        a->row_count);
+    }
+    CSL_TRY(read_weights(a));
+    CSL_TRY(open_device(a));
+    return plan_pieces(a);
+}
+
+static csl_status allocate(csl_file_aggregation *a)
+{
+    size_t size = a->own.count * sizeof(float);
+    size_t block = a->row_count * a->piece_count * sizeof(float);
+    void *memory = NULL;
+    CSL_TRY(csl_device_alloc(a->device, block, &memory));
+    a->device_block = memory;
+    a->host_block = a->is_host ? a->device_block : malloc(block + 1);
+    CSL_TRY(csl_device_alloc(a->device, size, &memory));
+    a->out = memory;
+    if (a->job->root >= 0) {
+        CSL_TRY(csl_device_alloc(a->device, size, &memory));
+        a->root = memory;
+    }
+    bool gathers = a->rank == 0 && a->rank_count > 1;
+    if (gathers || !a->is_host) {
+        a->aggregate = malloc((gathers ? a->total : a->own.count) * sizeof(float) + 1);
+    } else {
+        a->aggregate = a->out;
+    }
+    return a->host_block && a->aggregate
+               ? CSL_OK
+               : csl_fail(CSL_E_NO_MEMORY, "%u updates, %zu values of each at a time", a->row_count,
+                          a->piece_count);
+}
+
+/* csl_aggregate_input.load */
+static csl_status load(void *context, size_t begin, size_t count, const float **rows_out)
+{
+    csl_file_aggregation *a = context;
+    csl_news news = {.phase = CSL_PHASE_AGGREGATE, .step = begin, .step_count = a->own.count};
+    CSL_TRY(csl_communicator_report(a->communicator, &news));
+    CSL_TRY(
+        csl_updates_read(a->updates, 0, a->row_count, a->own.begin + begin, count, a->host_block));
+    if (!a->is_host) {
+        size_t size = a->row_count * count * sizeof(float);
+        CSL_TRY(
+            csl_device_copy(a->device, a->device_block, a->host_block, size, CSL_COPY_TO_DEVICE));
+    }
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        rows_out[i] = a->device_block + i * count;
+    }
+    return CSL_OK;
+}
+
+/* The trusted row, through the aggregate's host memory. */
+static csl_status load_root(csl_file_aggregation *a)
+{
+    float *host = a->is_host ? a->root : a->aggregate;
+    CSL_TRY(
+        csl_updates_read(a->updates, (uint32_t)a->job->root, 1, a->own.begin, a->own.count, host));
+    return a->is_host || a->own.count == 0
+               ? CSL_OK
+               : csl_device_copy(a->device, a->root, host, a->own.count * sizeof(float),
+                                 CSL_COPY_TO_DEVICE);
+}
+
+static csl_status add_over_ranks(void *context, int64_t *values, size_t count)
+{
+    return csl_sum_integers(context, values, count);
+}
+
+/* Own columns of the aggregate. Collective. */
+static csl_status aggregate(csl_file_aggregation *a)
+{
+    const float *rows[CSL_ROWS_MAX];
+    csl_aggregate_input input = {
+        .device = a->device,
+        .row_count = a->row_count,
+        .column_begin = a->own.begin,
+        .column_count = a->own.count,
+        .column_total = a->total,
+        .weights = a->weights,
+        .institutions = csl_updates_institutions(a->updates),
+        .root = a->root,
+        .round = a->job->round,
+        .exchange = {.context = a->communicator, .sum_int64 = add_over_ranks},
+    };
+    csl_status status = a->root ? load_root(a) : CSL_OK;
+    if (status == CSL_OK && a->piece_count == a->own.count) {
+        status = load(a, 0, a->own.count, rows); /* once, however many passes there are */
+        input.rows = rows;
+    } else {
+        input.load = load;
+        input.load_context = a;
+        input.chunk_count = a->piece_count;
+    }
+    CSL_TRY(csl_agree(a->communicator, status));
+    CSL_TRY(csl_aggregate(&a->job->spec, &input, a->out, &a->report));
+    size_t size = a->own.count * sizeof(float);
+    return a->aggregate == a->out || size == 0
+               ? CSL_OK
+               : csl_device_copy(a->device, a->aggregate, a->out, size, CSL_COPY_TO_HOST);
+}
+
+/* All columns to rank 0, whose own are the first. Collective. */
+static csl_status gather(csl_file_aggregation *a)
+{
+    for (uint32_t rank = 1; rank < a->rank_count; rank++) {
+        csl_coordinate_shard part = csl_coordinates_of(a->total, rank, a->rank_count);
+        bool takes_part = a->rank == 0 || a->rank == rank;
+        float *values = a->aggregate + (a->rank == 0 ? part.begin : 0);
+        for (size_t at = 0; takes_part && at < part.count; at += SEND_COUNT_MAX) {
+            size_t left = part.count - at;
+            size_t size = (left < SEND_COUNT_MAX ? left : SEND_COUNT_MAX) * sizeof(float);
+            MPI_Request request = MPI_REQUEST_NULL;
+            CSL_TRY(a->rank == 0
+                        ? csl_receive_begin(a->communicator, values + at, size, rank, 0, &request)
+                        : csl_send_begin(a->communicator, values + at, size, 0, 0, &request));
+            CSL_TRY(csl_wait(a->communicator, &request, 1));
+        }
+    }
+    return CSL_OK;
+}
+
+/* Rank 0: report first in memory, then both files. */
+static csl_status write_files(csl_file_aggregation *a, csl_aggregate_outcome *outcome)
+{
+    csl_text json = {0};
+    csl_status status = csl_file_report(a, &json);
+    if (status == CSL_OK) {
+        status = csl_file_table(a, &outcome->table);
+    }
+    if (status == CSL_OK) {
+        status = csl_aggregate_write(a->job->out, a->aggregate, a->total, a->job->spec.rule,
+                                     csl_text_string(&json));
+    }
+    if (status == CSL_OK && a->job->report) {
+        csl_text_add(&json, "\n");
+        status = csl_text_status(&json);
+        if (status == CSL_OK) {
+            status = csl_bytes_write(a->job->report, json.bytes, json.size);
+        }
+    }
+    csl_text_clear(&json);
+    return status;
+}
+
+static void release(csl_file_aggregation *a)
+{
+    csl_aggregate_report_destroy(a->report);
+    if (a->aggregate != a->out) {
+        free(a->aggregate);
+    }
+    if (a->device) {
+        if (a->host_block != a->device_block) {
+            free(a->host_block);
+        }
+        csl_device_free(a->device, a->device_block);
+        csl_device_free(a->device, a->root);
+        csl_device_free(a->device, a->out);
+        csl_device_close(a->device);
+    }
+    free(a->weights);
+    csl_updates_close(a->updates);
+}
+
+csl_status csl_aggregate_file(csl_communicator *communicator,
+                              const csl_aggregate_job *job,
+                              csl_aggregate_outcome *outcome_out)
+{
+    csl_aggregate_outcome outcome = {.memory_size = 0};
+    csl_file_aggregation a = {.communicator = communicator,
+                              .job = job,
+                              .rank = csl_communicator_rank(communicator),
+                              .rank_count = csl_communicator_size(communicator)};
+    csl_status status = csl_agree(communicator, prepare(&a));
+    if (status == CSL_OK) {
+        status = csl_agree(communicator, allocate(&a));
+    }
+    if (status == CSL_OK) {
+        outcome.piece_count = a.piece_count;
+        outcome.memory_size = needed_memory(&a, a.piece_count);
+        status = aggregate(&a);
+        if (!csl_communicator_is_broken(communicator)) {
+            status = csl_agree(communicator, status);
+        }
+    }
+    if (status == CSL_OK) {
+        status = gather(&a);
+        if (status == CSL_OK && a.rank == 0) {
+            status = write_files(&a, &outcome);
+        }
+        if (!csl_communicator_is_broken(communicator)) {
+            status = csl_agree(communicator, status);
+        }
+    }
+    release(&a);
+    if (status != CSL_OK) {
+        csl_text_clear(&outcome.table);
+        return status;
+    }
+    *outcome_out = outcome;
+    return CSL_OK;
+}

@@ -1,0 +1,35 @@
+/* Private to mpi: one aggregation of a file. */
+#ifndef CSL_AGGREGATE_FILE_INTERNAL_H
+#define CSL_AGGREGATE_FILE_INTERNAL_H
+
+#include <consilium/aggregate_file.h>
+#include <consilium/distribute.h>
+#include <consilium/updates.h>
+
+typedef struct csl_file_aggregation {
+    csl_communicator *communicator;
+    const csl_aggregate_job *job;
+    uint32_t rank;
+    uint32_t rank_count;
+    csl_updates *updates;
+    uint32_t row_count;
+    size_t total;
+    csl_coordinate_shard own;
+    double *weights; /* [row_count], or NULL */
+    csl_device *device;
+    bool is_host;
+    size_t piece_count;
+    float *host_block;   /* [row_count][piece_count] */
+    float *device_block; /* the same on the device; host_block on the host */
+    float *root;         /* device [own.count], or NULL */
+    float *out;          /* device [own.count] */
+    float *aggregate;    /* host: rank 0 [total], others [own.count] */
+    csl_aggregate_report *report;
+} csl_file_aggregation;
+
+/* The report of the aggregation as one JSON object on one line. */
+CSL_MUST_CHECK csl_status csl_file_report(const csl_file_aggregation *a, csl_text *text);
+/* The same for people. */
+CSL_MUST_CHECK csl_status csl_file_table(const csl_file_aggregation *a, csl_text *text);
+
+#endif

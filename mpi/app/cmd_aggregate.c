@@ -1,0 +1,337 @@
+/* consilium aggregate: options, help and the table of rules; the work is csl_aggregate_file. */
+#include "commands.h"
+
+#include <consilium/aggregate_file.h>
+#include <consilium/text.h>
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double SILENCE_SECONDS = 1800;
+enum { FIRST_PARAMETER = 1000, BASE_OPTIONS = 19 };
+
+typedef struct aggregate_arguments {
+    csl_aggregate_job job;
+    const char *rule;
+    const char *pre;
+    const char *parameters[CSL_PARAMETER_COUNT];
+    bool help;
+    bool list;
+    bool quiet;
+} aggregate_arguments;
+
+static void print_rules(const csl_rule_info *infos, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const csl_rule_info *info = &infos[i];
+        printf("  %-18s %s\n%20s f: %s; cost: %s; %s\n", info->name, info->summary, "", info->bound,
+               info->cost, info->source);
+        if (info->parameters[0] >= 0) {
+            size_t known = 0;
+            const csl_parameter_info *parameters = csl_rule_parameters(&known);
+            printf("%20s", "");
+            for (size_t k = 0; k < CSL_RULE_PARAMETERS_MAX && info->parameters[k] >= 0; k++) {
+                printf(" --%s", parameters[info->parameters[k]].name);
+            }
+            putchar('\n');
+        }
+    }
+}
+
+static void print_list(void)
+{
+    size_t count = 0;
+    const csl_rule_info *rules = csl_rules(&count);
+    puts("Rules (bound on f of n updates, cost in reads of the updates and control, source):\n");
+    print_rules(rules, count);
+    const csl_rule_info *pre = csl_pre_aggregators(&count);
+    puts("\nPre-aggregators, for --pre:\n");
+    print_rules(pre, count);
+    const csl_parameter_info *parameters = csl_rule_parameters(&count);
+    puts("\nParameters (default of the preset paper, of byzfl; range):\n");
+    for (size_t i = 0; i < count; i++) {
+        const csl_parameter_info *info = &parameters[i];
+        printf("  --%-14s %s (", info->name, info->text);
+        for (int preset = 0; preset < 2; preset++) {
+            if (info->preset[preset] < 0) {
+                printf("derived%s", preset ? "; " : ", ");
+            } else {
+                printf("%g%s", info->preset[preset], preset ? "; " : ", ");
+            }
+        }
+        printf("%g to %g)\n", info->least, info->largest);
+    }
+}
+
+static void print_help(void)
+{
+    fputs(
+        "Usage: consilium aggregate --rule NAME --f F UPDATES --out FILE [OPTION]...\n"
+        "   or: mpirun -n RANKS consilium aggregate ...\n"
+        "Turn the updates of another trainer into one aggregate, whatever f of them hold.\n\n"
+        "UPDATES is an HDF5 file with `updates` [n][d] of float32 or float64 (and optionally\n"
+        "`weights` [n] and `names` [n]), a file that output.updates of consilium run left, or a\n"
+        "folder of .npy files, one update each, in the order of their names. The result has the\n"
+        "same bits for any number of ranks and threads, on host and GPU. An update with a NaN or\n"
+        "an infinity is refused and counts against f.\n\n"
+        "  --in UPDATES        the same as UPDATES alone\n"
+        "  --out FILE          .h5 (`aggregate` [d], with the report) or .npy\n"
+        "  --rule NAME         a rule of the list below (mean)\n"
+        "  --f F               updates that may be false (0)\n"
+        "  --pre A,B           pre-aggregators, applied in this order\n"
+        "  --preset paper|byzfl  defaults as the papers define them, or as ByzFL does (paper)\n"
+        "  --weights equal|given|capped  ignore weights, use them, or use them cut to twice\n"
+        "                      their median; only some rules accept them (equal)\n"
+        "  --weights-from FILE weights from a text file, a .npy file, or FILE.h5:/NAME\n"
+        "  --root ROW          index of the trusted update of fltrust\n"
+        "  --dataset NAME      name of the updates in the HDF5 file (updates)\n"
+        "  --report FILE       selection report as JSON: weights, scores, who was dropped and why\n"
+        "  --seed N            of what is drawn at random: bucketing, dnc, signguard, noise (0)\n"
+        "  --round N           of the same (0)\n"
+        "  --device NAME       host, cuda:0, auto (auto)\n"
+        "  --threads N         of each rank (the cores of the node over its ranks)\n"
+        "  --memory-limit SIZE buffers of a rank, as 500M or 4G (half of the node's memory over\n"
+        "                      its ranks); below n x d x 4 bytes the file is read in pieces\n"
+        "  --quiet             no table on standard output\n"
+        "  --list              only the list below\n"
+        "  --PARAMETER VALUE   a parameter of the rule or of a pre-aggregator, as listed\n"
+        "      --help          this text\n\n",
+        stdout);
+    print_list();
+}
+
+/* The options above and one per parameter, ending with a NULL name. */
+static void fill_options(struct option *options)
+{
+    static const struct option base[BASE_OPTIONS] = {
+        {"in", required_argument, NULL, 'i'},      {"out", required_argument, NULL, 'o'},
+        {"rule", required_argument, NULL, 'r'},    {"f", required_argument, NULL, 'f'},
+        {"pre", required_argument, NULL, 'p'},     {"preset", required_argument, NULL, 'P'},
+        {"weights", required_argument, NULL, 'w'}, {"weights-from", required_argument, NULL, 'W'},
+        {"root", required_argument, NULL, 'R'},    {"dataset", required_argument, NULL, 'd'},
+        {"report", required_argument, NULL, 'j'},  {"seed", required_argument, NULL, 's'},
+        {"round", required_argument, NULL, 'n'},   {"device", required_argument, NULL, 'D'},
+        {"threads", required_argument, NULL, 't'}, {"memory-limit", required_argument, NULL, 'm'},
+        {"quiet", no_argument, NULL, 'q'},         {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+    };
+    size_t count = 0;
+    const csl_parameter_info *parameters = csl_rule_parameters(&count);
+    memcpy(options, base, sizeof base);
+    for (size_t i = 0; i < count; i++) {
+        options[BASE_OPTIONS + i] =
+            (struct option){parameters[i].name, required_argument, NULL, FIRST_PARAMETER + (int)i};
+    }
+    options[BASE_OPTIONS + count] = (struct option){NULL, 0, NULL, 0};
+}
+
+/* 0, or an exit code after printing what was expected. */
+static int take_whole(const char *name, const char *text, double most, double *value_out)
+{
+    double value = 0;
+    if (!csl_app_parse_number("aggregate", name, text, 0, most, &value)) {
+        return CSL_EXIT_USAGE;
+    }
+    if (value != (double)(uint64_t)value) {
+        return csl_app_usage_error("aggregate", "--%s: expected a whole number, found '%s'", name,
+                                   text);
+    }
+    *value_out = value;
+    return 0;
+}
+
+static int take_size(const char *text, uint64_t *size_out)
+{
+    char *end = NULL;
+    double value = strtod(text, &end);
+    static const char units[] = "KMGT";
+    const char *unit = end != text && *end ? strchr(units, *end) : NULL;
+    for (const char *step = units; unit && step <= unit; step++) {
+        value *= 1024;
+    }
+    end += unit != NULL;
+    end += unit && strncmp(end, "iB", 2) == 0 ? 2 : unit && *end == 'B' ? 1 : 0;
+    if (end == text || *end || !(value >= 1 && value < 0x1p62)) {
+        return csl_app_usage_error(
+            "aggregate", "--memory-limit: expected a size such as 500M or 4G, found '%s'", text);
+    }
+    *size_out = (uint64_t)value;
+    return 0;
+}
+
+/* Position of text among names, or -1 after printing them. */
+static int take_word(const char *option, const char *text, const char *const *names)
+{
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return i;
+        }
+    }
+    const char *near = csl_nearest_name(text, names);
+    csl_app_usage_error("aggregate", "--%s: there is no '%s'; did you mean '%s'?", option, text,
+                        near ? near : names[0]);
+    return -1;
+}
+
+static int take_number_option(aggregate_arguments *arguments, int option)
+{
+    csl_aggregate_job *job = &arguments->job;
+    double value = 0;
+    int code = 0;
+    switch (option) {
+    case 'f':
+        code = take_whole("f", optarg, CSL_ROWS_MAX, &value);
+        job->spec.f = (uint32_t)value;
+        return code;
+    case 'R':
+        code = take_whole("root", optarg, CSL_ROWS_MAX, &value);
+        job->root = (int64_t)value;
+        return code;
+    case 's':
+        code = take_whole("seed", optarg, 0x1p53, &value);
+        job->spec.seed = (uint64_t)value;
+        return code;
+    case 'n':
+        code = take_whole("round", optarg, UINT32_MAX, &value);
+        job->round = (uint32_t)value;
+        return code;
+    case 't':
+        code = take_whole("threads", optarg, CSL_THREADS_MAX, &value);
+        job->threads = (uint32_t)value;
+        return code;
+    default:
+        return take_size(optarg, &job->memory_limit);
+    }
+}
+
+static int take_option(aggregate_arguments *arguments, int option)
+{
+    static const char *const presets[] = {"paper", "byzfl", NULL};
+    static const char *const policies[] = {"equal", "given", "capped", NULL};
+    csl_aggregate_job *job = &arguments->job;
+    const char **texts[] = {&job->in,           &job->out,     &arguments->rule, &arguments->pre,
+                            &job->weights_from, &job->dataset, &job->report,     &job->device};
+    static const char keys[] = "iorpWdjD";
+    const char *key = strchr(keys, option);
+    int word = 0;
+    if (option >= FIRST_PARAMETER) {
+        arguments->parameters[option - FIRST_PARAMETER] = optarg;
+    } else if (key) {
+        *texts[key - keys] = optarg;
+    } else if (option == 'P') {
+        word = take_word("preset", optarg, presets);
+        job->spec.preset = (csl_preset)word;
+    } else if (option == 'w') {
+        word = take_word("weights", optarg, policies);
+        job->spec.weights = (csl_weights_policy)word;
+    } else if (option == 'q') {
+        arguments->quiet = true;
+    } else if (option == 'l' || option == 'h') {
+        arguments->list = option == 'l';
+        arguments->help = option == 'h';
+    } else {
+        return take_number_option(arguments, option);
+    }
+    return word < 0 ? CSL_EXIT_USAGE : 0;
+}
+
+static bool has_ending(const char *path, const char *ending)
+{
+    size_t length = strlen(path);
+    size_t tail = strlen(ending);
+    return length > tail && strcmp(path + length - tail, ending) == 0;
+}
+
+static int parse(int argc, char **argv, aggregate_arguments *arguments)
+{
+    struct option options[BASE_OPTIONS + CSL_PARAMETER_COUNT + 1];
+    csl_aggregate_job *job = &arguments->job;
+    fill_options(options);
+    opterr = 0;
+    optind = 1;
+    int option = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        int code = option == '?' || option == ':'
+                       ? csl_app_unknown_option("aggregate", argv, options)
+                       : take_option(arguments, option);
+        if (code != 0 || arguments->help || arguments->list) {
+            return code;
+        }
+    }
+    if (optind < argc && !job->in) {
+        job->in = argv[optind++];
+    }
+    if (optind < argc) {
+        return csl_app_usage_error("aggregate", "one file or folder at a time: '%s' is too much",
+                                   argv[optind]);
+    }
+    if (!job->in || !job->out) {
+        return csl_app_usage_error("aggregate", "expected UPDATES and --out FILE");
+    }
+    if (!has_ending(job->out, ".h5") && !has_ending(job->out, ".npy")) {
+        return csl_app_usage_error("aggregate", "--out: expected FILE.h5 or FILE.npy, found '%s'",
+                                   job->out);
+    }
+    return 0;
+}
+
+/* Names and values that the registry knows better than the parser of options. */
+static csl_status specify(aggregate_arguments *arguments)
+{
+    csl_aggregate_spec *spec = &arguments->job.spec;
+    size_t count = 0;
+    const csl_parameter_info *info = csl_rule_parameters(&count);
+    const csl_rule_info *rule = NULL;
+    if (arguments->rule) {
+        CSL_TRY(csl_rule_find(arguments->rule, &rule));
+        snprintf(spec->rule, sizeof spec->rule, "%s", rule->name);
+    }
+    if (arguments->pre) {
+        CSL_TRY(csl_aggregate_spec_set_pre(spec, arguments->pre));
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *text = arguments->parameters[i];
+        char *end = NULL;
+        if (!text) {
+            continue;
+        }
+        double value = strtod(text, &end);
+        if (end == text || *end) {
+            return csl_fail(CSL_E_RANGE, "--%s: expected a number, found '%s'", info[i].name, text);
+        }
+        CSL_TRY(csl_aggregate_spec_set(spec, info[i].name, value));
+    }
+    return CSL_OK;
+}
+
+int csl_command_aggregate(int argc, char **argv)
+{
+    aggregate_arguments arguments = {.job = {.root = -1, .device = "auto"}};
+    csl_aggregate_spec_init(&arguments.job.spec);
+    int code = parse(argc, argv, &arguments);
+    if (code != 0) {
+        return code;
+    }
+    if (arguments.help || arguments.list) {
+        arguments.help ? print_help() : print_list();
+        return 0;
+    }
+    csl_communicator *communicator = csl_app_start_mpi(SILENCE_SECONDS);
+    csl_status status = csl_agree(communicator, specify(&arguments));
+    if (status != CSL_OK) {
+        csl_app_finish(status);
+        return CSL_EXIT_USAGE;
+    }
+    csl_aggregate_outcome outcome = {.memory_size = 0};
+    status = csl_aggregate_file(communicator, &arguments.job, &outcome);
+    if (status == CSL_OK && csl_communicator_rank(communicator) == 0 && !arguments.quiet) {
+        fputs(csl_text_string(&outcome.table), stdout);
+        printf("%s written; buffers of a rank %.1f MiB, %llu values of each update at a time\n",
+               arguments.job.out, (double)outcome.memory_size / 0x1p20,
+               (unsigned long long)outcome.piece_count);
+    }
+    csl_text_clear(&outcome.table);
+    return csl_app_finish(status);
+}

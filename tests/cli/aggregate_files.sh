@@ -1,0 +1,130 @@
+#!/bin/sh
+# consilium aggregate on files that NumPy and h5py wrote.   ... .sh CONSILIUM WORK
+here=$(cd "$(dirname "$0")" && pwd)
+consilium=$1 work=$2
+. "$here/harness.sh"
+python=/usr/bin/python3
+if ! $python -c 'import numpy, h5py' 2>/dev/null; then
+    echo 'skipped: no NumPy and h5py'
+    exit 77
+fi
+seed=${CSL_SEED:-$(date +%s)}
+echo "seed $seed"
+$python "$here/aggregate_cases.py" make "$seed"
+aggregate() {
+    expect 0 'written' "$consilium" aggregate "$@"
+}
+
+# The values are right, and do not depend on how the updates were stored.
+for rule in mean median; do
+    aggregate good.h5 --rule $rule --out $rule.h5
+done
+aggregate good.h5 --rule weighted-mean --out weighted-mean.h5
+aggregate npy --rule mean --weights given --weights-from weights.txt --out weighted-text.npy
+aggregate good.h5 --rule trimmed-mean --f 2 --out trimmed-mean.h5
+aggregate good.h5 --rule trimmed-mean --f 2 --trim 3 --out trimmed-three.h5
+aggregate good.h5 --rule krum --f 2 --out krum.h5 --report krum.json
+grep -q 'Hôpital 10  *dropped' printed.txt || fail 'the table names no update'
+aggregate good.h5 --dataset one_bad --rule median --f 2 --out one-refused.h5 --report refused.json
+grep -q 'refused .*values are not finite' printed.txt || fail 'the table does not say why'
+aggregate good.h5 --rule multi-krum --f 2 --out multi-krum.h5
+$python "$here/aggregate_cases.py" check
+for stored in npy npy_double packed.h5 'good.h5 --dataset again'; do
+    # shellcheck disable=SC2086 # words
+    aggregate --in $stored --rule multi-krum --f 2 --out again.npy
+    aggregate good.h5 --rule multi-krum --f 2 --out first.npy --memory-limit 300K
+    cmp first.npy again.npy || fail "$stored: other bits"
+done
+# Equal input gives equal files; every rule of the list that a single call can run does.
+aggregate good.h5 --rule krum --f 2 --out krum-again.h5
+cmp krum.h5 krum-again.h5 || fail 'the same call wrote another file'
+rules=$("$consilium" aggregate --list | sed -n '/^Rules/,/^Pre/s/^  \([a-z-]*\)  *[a-z].*/\1/p')
+[ "$(echo "$rules" | wc -w)" -ge 25 ] || fail "the list has too few rules: $rules"
+for rule in $rules; do
+    f=2
+    case $rule in mean | weighted-mean) f=0 ;; esac
+    aggregate good.h5 --rule "$rule" --f $f --root 0 --out one.npy --threads 1
+    aggregate good.h5 --rule "$rule" --f $f --root 0 --out many.npy --threads 3 \
+        --memory-limit 700K --device host:guard
+    cmp one.npy many.npy || fail "$rule: pieces, threads or the guarded device change bits"
+done
+aggregate good.h5 --rule median --pre nnm,clipping --f 2 --radius 50 --preset byzfl --out pre.h5
+
+# Memory: pieces keep to the limit, and without one all rows are held.
+$python "$here/aggregate_cases.py" big
+# peak COMMAND...: KiB. A child's peak begins with its parent's, hence a Python that imports little.
+peak() {
+    $python -c 'import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$@"
+}
+small=$(peak "$consilium" aggregate good.h5 --out big.npy)
+pieces=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out pieces.npy --memory-limit 24M)
+whole=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out whole.npy)
+echo "peaks in KiB: $small small, $pieces in pieces, $whole whole"
+cmp pieces.npy whole.npy || fail 'pieces change the aggregate'
+[ $((pieces - small)) -lt $((24 * 1024 + 12 * 1024)) ] ||
+    fail "24 MiB allowed, peaks $small, $pieces KiB"
+[ $((whole - small)) -gt $((55 * 1024)) ] && [ $((whole - small)) -lt $((61 * 1100 + 20480)) ] ||
+    fail "65 MiB expected, peaks $small, $whole KiB"
+rm big.h5
+
+# Refusals: exit 1 or 2, what is wrong, and nothing at --out.
+refuse() {
+    code=$1 text=$2
+    shift 2
+    expect "$code" "$text" "$consilium" aggregate "$@" --out refused.h5 --report refused-too.json
+    [ ! -e refused.h5 ] && [ ! -e refused-too.json ] || fail "$*: something was written"
+}
+refuse 2 "did you mean 'krum'?" good.h5 --rule krmu
+refuse 2 "did you mean 'nnm'?" good.h5 --pre nmn
+refuse 2 'did you mean --trim?' good.h5 --rule trimmed-mean --trin 1
+refuse 2 '--tau: expected a number' good.h5 --rule centered-clipping --tau big
+refuse 2 'parameter trim: expected a whole number' good.h5 --rule trimmed-mean --trim 1.5
+refuse 2 "did you mean 'byzfl'?" good.h5 --preset byzfi
+refuse 2 'expected a size' good.h5 --memory-limit plenty
+refuse 2 'is too much' good.h5 more.h5
+expect 2 'expected FILE.h5 or FILE.npy' "$consilium" aggregate good.h5 --out result.txt
+refuse 1 'f is at most 4' good.h5 --rule krum --f 5
+refuse 1 'it needs f = 0' good.h5 --rule mean --f 1
+refuse 1 "has no parameter 'trim'" good.h5 --rule krum --f 2 --trim 1
+refuse 1 'takes no weights' good.h5 --rule median --f 2 --weights given
+refuse 1 'no weights are given' npy --rule weighted-mean
+refuse 1 'needs a trusted update' good.h5 --rule fltrust --f 2
+refuse 1 'expected a row below' good.h5 --rule fltrust --f 2 --root 11
+refuse 1 'found -1' negative.h5
+refuse 1 'found nan' not_a_number.h5
+refuse 1 'found inf' infinite.h5
+refuse 1 'expected 11 weights, found 10' few_weights.h5
+refuse 1 'expected 11 texts' few_names.h5
+refuse 1 'more than f = 2' good.h5 --dataset bad --rule median --f 2
+refuse 1 'expected integers or floats' good.h5 --dataset half
+refuse 1 'expected [n][d] of float32 or float64' good.h5 --dataset whole
+refuse 1 'expected [n][d] of float32 or float64' good.h5 --dataset flat
+refuse 1 'updates are empty' odd.h5 --dataset empty
+refuse 1 'expected 1 to 1024 rows, found 0' odd.h5 --dataset none
+refuse 1 'expected an array, found none' good.h5 --dataset absent
+refuse 1 'expected an array, found none' outside.h5
+refuse 1 'No such file' absent.h5
+refuse 1 'expected .npy files, found none' no_files
+refuse 1 'expected 9001 values' unequal
+refuse 1 'pickled objects' objects
+refuse 1 'Fortran order' fortran
+refuse 1 "found '<f2'" half
+refuse 1 'bytes of values' short
+refuse 1 'need at least' good.h5 --memory-limit 10K
+expect 1 'No such file or directory' "$consilium" aggregate good.h5 --out nowhere/x.h5
+printf 'not HDF5' >text.h5
+refuse 1 'expected a whole HDF5 file' text.h5
+for size in 100 4000 40000; do
+    copy_cut good.h5 cut.h5 $size
+    refuse 1 'cut.h5' cut.h5
+done
+copy_flipped packed.h5 flipped.h5 0
+refuse 1 'flipped.h5' flipped.h5
+# Over an earlier result: it stays until the new one is whole.
+cp krum.h5 kept.h5
+expect 1 'f is at most' "$consilium" aggregate good.h5 --rule krum --f 9 --out kept.h5
+cmp krum.h5 kept.h5 || fail 'a refusal touched an earlier result'
+[ -z "$(find . -name '*.tmp')" ] || fail 'temporary files were left'
+echo 'files of other trainers are aggregated, broken ones refused'
