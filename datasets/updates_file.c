@@ -5,8 +5,6 @@
 #include "npy.h"
 #include "updates_label.h"
 
-#include <consilium/text.h>
-
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -98,10 +96,7 @@ static csl_status open_folder(const char *path, csl_updates *updates)
     updates->column_count = updates->npy[0].count;
     for (uint32_t i = 0; i < count; i++) {
         const char *name = strrchr(updates->names[i], '/') + 1;
-        size_t length = strlen(name) - strlen(".npy");
-        length = length < CSL_NAME_MAX - 1 ? length : CSL_NAME_MAX - 1;
-        length = csl_utf8_check(name, length); /* a character may not be cut */
-        csl_updates_set_label(updates->labels[i], name, length);
+        csl_updates_set_label(updates->labels[i], name, strlen(name) - strlen(".npy"));
     }
     return CSL_OK;
 }

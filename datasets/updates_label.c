@@ -9,13 +9,28 @@ enum { TEXT_SIZE_MAX = 4096 }; /* bytes of a name of fixed length as it is store
 
 static const char NAMES[] = "/names";
 
+static bool continues_character(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
 void csl_updates_set_label(char *label_out, const char *source, size_t length)
 {
-    length = length < CSL_NAME_MAX - 1 ? length : CSL_NAME_MAX - 1;
-    length = csl_utf8_check(source, length);
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)source[i];
-        label_out[i] = byte < ' ' || byte == 0x7f ? '?' : source[i];
+    if (length > CSL_NAME_MAX - 1) {
+        length = CSL_NAME_MAX - 1;
+        while (length > 0 && continues_character(source[length])) {
+            length--; /* a character is not cut in two */
+        }
+    }
+    for (size_t at = 0; at < length;) {
+        size_t good = csl_utf8_check(source + at, length - at);
+        for (size_t end = at + good; at < end; at++) {
+            unsigned char byte = (unsigned char)source[at];
+            label_out[at] = byte < ' ' || byte == 0x7f ? '?' : source[at];
+        }
+        if (at < length) {
+            label_out[at++] = '?';
+        }
     }
     label_out[length] = '\0';
 }
@@ -26,14 +41,21 @@ static csl_status wrong_names(const csl_h5_file *file, uint32_t count)
                     NAMES, count);
 }
 
-/* The texts of an open array of the right shape. */
+/* The texts of an open array of the right shape. Those of variable length lie in HDF5's global
+ * heap, where a damaged file makes libhdf5 1.10.8 (H5HG_read) copy beyond its own memory or never
+ * end. */
 static csl_status read_texts(const csl_h5_file *file,
                              hid_t array,
                              hid_t type,
                              uint32_t count,
                              char (*labels_out)[CSL_NAME_MAX])
 {
-    bool variable = H5Tis_variable_str(type) > 0;
+    if (H5Tis_variable_str(type) != 0) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s%s: expected texts of fixed length (NumPy type 'S'), found texts of "
+                        "variable length, which HDF5 does not read safely",
+                        file->path, NAMES);
+    }
     size_t size = H5Tget_size(type);
     if (size == 0 || size > TEXT_SIZE_MAX) {
         return wrong_names(file, count);
@@ -44,21 +66,10 @@ static csl_status read_texts(const csl_h5_file *file,
     }
     bool good = H5Dread(array, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw) >= 0;
     for (uint32_t i = 0; good && i < count; i++) {
-        const char *source = raw + i * size;
-        size_t most = size;
-        if (variable) {
-            memcpy(&source, raw + i * size, sizeof source);
-            most = CSL_NAME_MAX;
-        }
-        size_t length = source ? strnlen(source, most) : 0;
+        size_t length = strnlen(raw + i * size, size);
         if (length > 0) { /* an empty name leaves the row's number */
-            csl_updates_set_label(labels_out[i], source, length);
+            csl_updates_set_label(labels_out[i], raw + i * size, length);
         }
-    }
-    if (variable) {
-        hid_t space = H5Dget_space(array);
-        H5Dvlen_reclaim(type, space, H5P_DEFAULT, raw);
-        H5Sclose(space);
     }
     free(raw);
     return good ? CSL_OK : wrong_names(file, count);

@@ -4,10 +4,10 @@
 
 #include "hdf5_support.h"
 
-/* Puts at most `length` bytes of source, with unprintable ones shown as '?', into label_out
- * [CSL_NAME_MAX]. */
+/* Puts `length` bytes of source, cut to what fits, into label_out [CSL_NAME_MAX]; bytes that do not
+ * print or are not UTF-8 become '?'. */
 void csl_updates_set_label(char *label_out, const char *source, size_t length);
-/* `names` [count] of fixed or variable length, where there are any, into labels_out. Errors:
+/* `names` [count] of fixed length, where there are any, into labels_out. Errors:
  * E_FORMAT, E_NO_MEMORY. */
 CSL_MUST_CHECK csl_status csl_updates_read_labels(const csl_h5_file *file,
                                                   uint32_t count,

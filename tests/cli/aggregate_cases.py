@@ -23,7 +23,7 @@ def make(seed):
     with h5py.File("good.h5", "w") as f:
         f["updates"] = x
         f["weights"] = weights
-        f["names"] = ["Hôpital %d" % i for i in range(ROWS)]
+        f["names"] = np.array([("Hôpital %d" % i).encode() for i in range(ROWS)])
         f["again"] = x.astype("f8")
         f["half"] = x.astype("f2")
         f["whole"] = x.astype("i4")
@@ -43,7 +43,12 @@ def make(seed):
     with h5py.File("few_weights.h5", "w") as f:
         f["updates"], f["weights"] = x, weights[:-1]
     with h5py.File("few_names.h5", "w") as f:
-        f["updates"], f["names"] = x, ["a", "b"]
+        f["updates"], f["names"] = x, np.array([b"a", b"b"])
+    with h5py.File("variable_names.h5", "w") as f:
+        f["updates"], f["names"] = x, ["row %d" % i for i in range(ROWS)]
+    with h5py.File("odd_names.h5", "w") as f:
+        f["updates"] = x
+        f["names"] = np.array([b"\xff\xfe", b"tab\there", b""] + [("é" * 40).encode()] * (ROWS - 3))
     with h5py.File("outside.h5", "w") as f:
         f["updates"] = h5py.ExternalLink("good.h5", "/updates")
     for folder in ("npy", "npy_double", "unequal", "objects", "fortran", "short", "half", "no_files"):

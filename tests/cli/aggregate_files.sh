@@ -35,6 +35,10 @@ for stored in npy npy_double packed.h5 'good.h5 --dataset again'; do
     aggregate good.h5 --rule multi-krum --f 2 --out first.npy --memory-limit 300K
     cmp first.npy again.npy || fail "$stored: other bits"
 done
+aggregate odd_names.h5 --out odd-names.npy
+for label in '?? ' 'tab?here' 'row 2' ééééééééééééééééééééééééééééééé; do
+    grep -q "^$label  *kept" printed.txt || fail "no update is called '$label'"
+done
 # Equal input gives equal files; every rule of the list that a single call can run does.
 aggregate good.h5 --rule krum --f 2 --out krum-again.h5
 cmp krum.h5 krum-again.h5 || fail 'the same call wrote another file'
@@ -97,6 +101,7 @@ refuse 1 'found nan' not_a_number.h5
 refuse 1 'found inf' infinite.h5
 refuse 1 'expected 11 weights, found 10' few_weights.h5
 refuse 1 'expected 11 texts' few_names.h5
+refuse 1 'texts of fixed length' variable_names.h5
 refuse 1 'more than f = 2' good.h5 --dataset bad --rule median --f 2
 refuse 1 'expected integers or floats' good.h5 --dataset half
 refuse 1 'expected [n][d] of float32 or float64' good.h5 --dataset whole
