@@ -77,7 +77,7 @@ typedef struct shard_work {
     local_institution *local;
     csl_shard_group *group;
     uint32_t position; /* among the shards here */
-    uint32_t round;
+    uint32_t round;    /* from 0, as training counts */
     const float *correction;
     float *parameters;
     csl_train_result result;
@@ -240,9 +240,8 @@ static csl_status submit(csl_federated_run *run, shard_work *work, uint32_t row,
         csl_federation_update(federation, 0, count, run->state->weights, parameters, parameters));
     if (run->controls) {
         double divisor = 0;
-        const csl_train_options *options = &run->study->training;
-        CSL_TRY(csl_scaffold_divisor(work->result.rate_last, options->momentum, options->nesterov,
-                                     work->result.step_count, &divisor));
+        CSL_TRY(csl_scaffold_divisor(&run->study->training, work->round, work->result.step_count,
+                                     &divisor));
         CSL_TRY(csl_scaffold_control(federation, run->state->control, parameters, divisor,
                                      local->state->control, difference));
         if (local->owner) {
@@ -286,7 +285,7 @@ static csl_status train_institution(
             .local = local,
             .group = group,
             .position = i,
-            .round = round,
+            .round = round - 1, /* training counts from 0 */
             .correction = run->controls ? correction : NULL,
             .parameters = parameters,
         };

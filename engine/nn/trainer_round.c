@@ -141,7 +141,7 @@ static csl_status run_steps(csl_trainer *trainer, const round_call *call, csl_tr
                 CSL_E_RANGE,
                 "institution '%s', round %u, step %llu of %llu: the loss is not finite; "
                 "a smaller training.lr or training.clip_norm may help",
-                trainer->dataset->site, call->round, (unsigned long long)step,
+                trainer->dataset->site, call->round + 1, (unsigned long long)step,
                 (unsigned long long)step_count);
         }
         result->rate_last = csl_train_rate(&trainer->options, call->round, step, step_count);
@@ -152,7 +152,7 @@ static csl_status run_steps(csl_trainer *trainer, const round_call *call, csl_tr
         if (call->progress &&
             call->progress(call->context, step, step_count, loss / source->whole_count)) {
             return csl_fail(CSL_E_STATE, "training was stopped in round %u after step %llu",
-                            call->round, (unsigned long long)step);
+                            call->round + 1, (unsigned long long)step);
         }
     }
     result->loss_mean = loss_sum / (double)result->image_count;

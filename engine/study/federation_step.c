@@ -142,21 +142,28 @@ void csl_scaffold_correction(const csl_federation *federation,
     }
 }
 
-csl_status csl_scaffold_divisor(
-    double rate, double momentum, bool nesterov, uint64_t step_count, double *divisor_out)
+csl_status csl_scaffold_divisor(const csl_train_options *options,
+                                uint32_t round,
+                                uint64_t step_count,
+                                double *divisor_out)
 {
-    if (step_count == 0 || !(rate > 0.0) || !isfinite(rate) || !(momentum >= 0.0) ||
-        !(momentum < 1.0)) {
-        return csl_fail(CSL_E_RANGE, "scaffold: %llu steps of rate %g with momentum %g",
-                        (unsigned long long)step_count, rate, momentum);
+    double momentum = (double)options->momentum;
+    if (step_count == 0 || !(momentum >= 0.0) || !(momentum < 1.0)) {
+        return csl_fail(CSL_E_RANGE, "scaffold: %llu steps with momentum %g",
+                        (unsigned long long)step_count, momentum);
     }
-    double applied = 0.0;
-    double power = nesterov ? momentum : 1.0; /* momentum^j after multiplication below */
-    for (uint64_t j = 0; j < step_count; j++) {
+    double divisor = 0.0;
+    double power = options->nesterov ? momentum : 1.0; /* of the momentum, raised at every step */
+    for (uint64_t step = 0; step < step_count; step++) {
         power *= momentum;
-        applied += (1.0 - power) / (1.0 - momentum);
+        divisor += csl_train_rate(options, round, step, step_count) * (1.0 - power);
     }
-    *divisor_out = rate * applied;
+    divisor /= 1.0 - momentum;
+    if (!(divisor > 0.0) || !isfinite(divisor)) {
+        return csl_fail(CSL_E_RANGE, "scaffold: %llu steps whose rates add up to %g",
+                        (unsigned long long)step_count, divisor);
+    }
+    *divisor_out = divisor;
     return CSL_OK;
 }
 

@@ -3,7 +3,7 @@
 
 usage: aggregate_cases.py make SEED    writes good and broken files into the working directory
        aggregate_cases.py check        compares the aggregates of good files with float64
-       aggregate_cases.py big          writes 16 updates of 1000000 values (61 MiB)
+       aggregate_cases.py big          writes 16 updates of 6000000 values (366 MiB)
 """
 import json
 import os
@@ -117,4 +117,4 @@ elif sys.argv[1] == "check":
     check()
 else:
     with h5py.File("big.h5", "w") as f:
-        f["updates"] = np.random.default_rng(1).standard_normal((16, 1000000), "f4")
+        f["updates"] = np.random.default_rng(1).standard_normal((16, 6000000), "f4")

@@ -57,20 +57,21 @@ aggregate good.h5 --rule median --pre nnm,clipping --f 2 --radius 50 --preset by
 # Memory: pieces keep to the limit, and without one all rows are held.
 $python "$here/aggregate_cases.py" big
 # peak COMMAND...: KiB. A child's peak begins with its parent's, hence a Python that imports little.
+# Unloading the CUDA libraries at the end reads up to 70 MiB of them, which hides as much data: the
+# file is large beside that.
 peak() {
     $python -c 'import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$@"
 }
 small=$(peak "$consilium" aggregate good.h5 --out big.npy)
-pieces=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out pieces.npy --memory-limit 24M)
+pieces=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out pieces.npy --memory-limit 96M)
 whole=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out whole.npy)
 echo "peaks in KiB: $small small, $pieces in pieces, $whole whole"
 cmp pieces.npy whole.npy || fail 'pieces change the aggregate'
-[ $((pieces - small)) -lt $((24 * 1024 + 12 * 1024)) ] ||
-    fail "24 MiB allowed, peaks $small, $pieces KiB"
-[ $((whole - small)) -gt $((55 * 1024)) ] && [ $((whole - small)) -lt $((61 * 1100 + 20480)) ] ||
-    fail "65 MiB expected, peaks $small, $whole KiB"
+[ $((pieces - small)) -lt $(((96 + 12) * 1024)) ] || fail "96 MiB allowed, peaks $small, $pieces KiB"
+[ $((whole - small)) -gt $(((366 - 80) * 1024)) ] && [ $((whole - small)) -lt $(((366 + 30) * 1024)) ] ||
+    fail "366 MiB expected, peaks $small, $whole KiB"
 rm big.h5
 
 # Refusals: exit 1 or 2, what is wrong, and nothing at --out.

@@ -418,17 +418,20 @@ static float *train_round(const char *resource,
     return weights;
 }
 
-static double largest_difference(const float *a, const float *b, size_t count)
+/* Euclidean distance of b from a. */
+static double distance(const float *a, const float *b, size_t count)
 {
-    double largest = 0.0;
+    double sum = 0.0;
     for (size_t i = 0; i < count; i++) {
-        largest = fmax(largest, fabs((double)a[i] - (double)b[i]));
+        double difference = (double)a[i] - (double)b[i];
+        sum += difference * difference;
     }
-    return largest;
+    return sqrt(sum);
 }
 
-/* The same kernels run on host and host:guard, so the bits are equal; other devices and thread
- * counts order their sums differently: 20 steps may drift by 1e-3 on weights near 1. */
+/* The same kernels run on host and host:guard, so the bits are equal. Other devices and thread
+ * counts order their sums differently: in 40 draws 39 ended 1e-6 of the distance walked apart, and
+ * in one a value near the kink of a ReLU fell on its other side, which left 0.4 %. */
 static void twenty_steps_agree_on_every_device(void)
 {
     csl_dataset *data = cross_data(128, 8);
@@ -443,15 +446,20 @@ static void twenty_steps_agree_on_every_device(void)
     csl_train_result result;
     float *reference = train_round("host", 1, spec, data, &options, &count, &result);
     CHECK_U64(result.step_count, 20);
+    float *start = calloc(count, sizeof *start);
+    CHECK_OK(csl_model_initialise(spec, 3, start));
+    double walked = distance(start, reference, count);
+    CU_ASSERT(walked > 0.1);
     CHECK_U64(result.image_count, 160);
     const char *resources[] = {"host", "host:guard", "host", "cuda:0"};
     for (int i = 0; i < (csl_device_gpu_count() ? 4 : 3); i++) {
         float *other =
             train_round(resources[i], i == 2 ? 2 : 1, spec, data, &options, &count, &result);
-        double difference = largest_difference(reference, other, count);
-        CHECK_NEAR(difference, 0.0, i < 2 ? 0.0 : 1e-3);
+        double apart = distance(reference, other, count);
+        CHECK_NEAR(apart, 0.0, i < 2 ? 0.0 : 0.02 * walked);
         free(other);
     }
+    free(start);
     free(reference);
     csl_model_spec_destroy(spec);
     csl_dataset_destroy(data);
@@ -591,7 +599,10 @@ static void check_two_shards(const char *name, bool class_weights)
         }
     }
     CU_ASSERT_EQUAL(memcmp(weights[0], weights[1], count * sizeof(float)), 0);
-    CHECK_NEAR(largest_difference(weights[0], alone, count), 0.0, 1e-4);
+    float *start = calloc(count, sizeof *start);
+    CHECK_OK(csl_model_initialise(spec, 3, start));
+    CHECK_NEAR(distance(weights[0], alone, count), 0.0, 0.02 * distance(start, alone, count));
+    free(start);
     free(weights[0]);
     free(weights[1]);
     free(shared.parts);

@@ -160,7 +160,8 @@ static void simulate_round(simulation *run, int step_count, double rate)
     double change_sum[COUNT] = {0};
     bool scaffold = csl_federation_has_control(run->federation);
     double divisor = 0.0;
-    CHECK_OK(csl_scaffold_divisor(rate, 0.0, false, (uint64_t)step_count, &divisor));
+    csl_train_options steps = {.rate = (float)rate};
+    CHECK_OK(csl_scaffold_divisor(&steps, 0, (uint64_t)step_count, &divisor));
     for (int i = 0; i < INSTITUTIONS; i++) {
         memset(correction, 0, sizeof correction);
         if (scaffold) {
@@ -277,25 +278,35 @@ static void scaffold_reaches_the_common_minimum_where_fedavg_drifts(void)
 static void the_divisor_turns_a_constant_gradient_back_into_itself(void)
 {
     for (int i = 0; i < 200; i++) {
-        double rate = 0.001 + csl_test_uniform();
-        double momentum = 0.95 * csl_test_uniform();
-        bool nesterov = csl_test_random() % 2;
+        csl_train_options options = {
+            .rate = (float)(0.001 + csl_test_uniform()),
+            .momentum = (float)(0.95 * csl_test_uniform()),
+            .nesterov = csl_test_random() % 2,
+            .schedule = csl_test_random() % 2 ? CSL_SCHEDULE_COSINE : CSL_SCHEDULE_CONSTANT,
+            .round_count = 1 + (uint32_t)(csl_test_random() % 4),
+        };
+        uint32_t round = (uint32_t)(csl_test_random() % options.round_count); /* also the last */
         uint64_t step_count = 1 + csl_test_random() % 50;
+        double momentum = (double)options.momentum;
         double slope = csl_test_normal();
         double x = 0.0;
         double velocity = 0.0;
         for (uint64_t step = 0; step < step_count; step++) {
             velocity = momentum * velocity + slope;
-            x -= rate * (nesterov ? slope + momentum * velocity : velocity);
+            x -= csl_train_rate(&options, round, step, step_count) *
+                 (options.nesterov ? slope + momentum * velocity : velocity);
         }
         double divisor = 0.0;
-        CHECK_OK(csl_scaffold_divisor(rate, momentum, nesterov, step_count, &divisor));
+        CHECK_OK(csl_scaffold_divisor(&options, round, step_count, &divisor));
         CHECK_NEAR(-x / divisor, slope, 1e-9 * (1.0 + fabs(slope)));
     }
     double unused = 0.0;
-    CHECK_STATUS(csl_scaffold_divisor(0.0, 0.0, false, 3, &unused), CSL_E_RANGE);
-    CHECK_STATUS(csl_scaffold_divisor(0.1, 1.0, false, 3, &unused), CSL_E_RANGE);
-    CHECK_STATUS(csl_scaffold_divisor(0.1, 0.0, false, 0, &unused), CSL_E_RANGE);
+    csl_train_options options = {.rate = 0.1f, .momentum = 1.0f};
+    CHECK_STATUS(csl_scaffold_divisor(&options, 0, 3, &unused), CSL_E_RANGE);
+    options.momentum = 0.5f;
+    CHECK_STATUS(csl_scaffold_divisor(&options, 0, 0, &unused), CSL_E_RANGE);
+    options.rate = 0.0f;
+    CHECK_STATUS(csl_scaffold_divisor(&options, 0, 3, &unused), CSL_E_RANGE);
 }
 
 int main(void)

@@ -12,6 +12,7 @@
 
 #include <consilium/hash.h>
 #include <consilium/model.h>
+#include <consilium/train.h>
 
 typedef enum csl_algorithm {
     CSL_FEDAVG,   /* McMahan et al. 2017 */
@@ -131,12 +132,16 @@ CSL_API void csl_scaffold_correction(const csl_federation *federation,
                                      const float *control,
                                      float *correction_out);
 /*
- * What an update divided by gives the mean gradient along the way: K eta for plain SGD. With
- * momentum b each gradient acts (1 - b^j) / (1 - b) times, j = steps left, one more with Nesterov;
- * this is the sum over the steps. Errors: E_RANGE (no step, rate not above 0).
+ * What an update divided by gives the mean gradient along the way: K eta for plain SGD at a
+ * constant rate, the sum of csl_train_rate over the steps of `round` (from 0) under a schedule.
+ * With momentum b, step s moves by rate_s sum_{i <= s} b^(s - i) g_i, so that a constant gradient
+ * acts (1 - b^(s + 1)) / (1 - b) times in it, one power more with Nesterov. Errors: E_RANGE (no
+ * step, momentum outside 0..1, rates that add up to nothing).
  */
-CSL_API CSL_MUST_CHECK csl_status csl_scaffold_divisor(
-    double rate, double momentum, bool nesterov, uint64_t step_count, double *divisor_out);
+CSL_API CSL_MUST_CHECK csl_status csl_scaffold_divisor(const csl_train_options *options,
+                                                       uint32_t round,
+                                                       uint64_t step_count,
+                                                       double *divisor_out);
 /*
  * Option II: c_i+ = c_i - c - update / divisor (the paper writes (x - y_i) / (K eta), and update =
  * y_i - x). control becomes c_i+, difference_out = c_i+ - c_i. Errors: E_RANGE where not finite;
