@@ -1,9 +1,11 @@
 /*
  * consilium bench comm: what a round costs beside training, and collectives by message size.
  *
- * The first table is issue 2's bound: collecting the updates of N institutions, averaging, bringing
- * the global model back and writing it, against the floor of reading and writing those bytes once
- * (a copy in memory of all updates, and one plain write of a model's bytes to the same disk).
+ * The first table is one round as `consilium run` does it once its institutions have trained: each
+ * turns its new weights into an update, the rule and the server step run on every rank's
+ * coordinates, every rank gets the global model, rank 0 writes it. The floor is the time to read
+ * and write those bytes once: all updates copied once in memory by the ranks that own them, and one
+ * model's bytes written to the same disk and flushed.
  */
 #include "bench_support.h"
 
@@ -28,9 +30,10 @@ typedef struct comm_options {
     const char *folder;
     const char *csv;
     const char *json;
+    bool messages;
 } comm_options;
 
-enum { PHASES = 6 }; /* collect, average, broadcast, write, all of them, floor */
+enum { UPDATE, COLLECT, AGGREGATE, SHARE, WRITE, PARTS, WHOLE = PARTS, FLOOR, PHASES };
 
 typedef struct round_bench {
     csl_communicator *communicator;
@@ -44,9 +47,10 @@ typedef struct round_bench {
     size_t total;
     uint32_t owners[CSL_ROWS_MAX];
     double weights[CSL_ROWS_MAX];
-    float *update; /* [total] */
-    float *model;  /* [total] */
-    float *spare;  /* [total] */
+    float *trained; /* [total] what an institution's training ends with */
+    float *spare;   /* [total] */
+    csl_global_vector *global;
+    float *model; /* [total] lent by global */
     double seconds[PHASES];
 } round_bench;
 
@@ -54,7 +58,6 @@ typedef struct round_bench {
  * that is written is a real one. */
 static csl_status make_network(round_bench *bench)
 {
-    uint32_t features = 1024;
     csl_layer *layers = calloc(2, sizeof *layers);
     csl_model_spec *spec = calloc(1, sizeof *spec);
     bench->spec = spec;
@@ -67,13 +70,13 @@ static csl_status make_network(round_bench *bench)
     snprintf(spec->name, sizeof spec->name, "bench");
     spec->task = CSL_TASK_BINARY;
     spec->class_count = 2;
-    spec->input = (csl_shape){{1, 32, 32}, 1};
-    uint32_t hidden = (uint32_t)(bench->options->parameters / (features + 3));
-    hidden = hidden > CSL_CHANNELS_MAX ? CSL_CHANNELS_MAX : hidden < 1 ? 1 : hidden;
+    spec->input = (csl_shape){{1, 1, 1}, 1};
     uint32_t side = 32;
-    while ((size_t)hidden * (side + 8) * (side + 8) <= bench->options->parameters) {
+    while (bench->options->parameters / (side * side + 3) > CSL_CHANNELS_MAX) {
         side += 8; /* a wider layer is not allowed, so the image grows */
     }
+    uint32_t hidden = (uint32_t)(bench->options->parameters / (side * side + 3));
+    hidden = hidden < 1 ? 1 : hidden;
     spec->input.extent[1] = side;
     spec->input.extent[2] = side;
     layers[0] = (csl_layer){
@@ -91,43 +94,57 @@ static csl_status make_network(round_bench *bench)
     return status;
 }
 
-static csl_status prepare(round_bench *bench)
+static csl_status allocate(round_bench *bench)
 {
     CSL_TRY(make_network(bench));
     CSL_TRY(csl_device_open("host", 1, &bench->device));
-    uint32_t rows = bench->options->institutions;
-    CSL_TRY(csl_collector_create(bench->communicator, bench->total, rows, 0, &bench->collector));
-    bench->update = malloc(bench->total * sizeof(float));
-    bench->model = calloc(bench->total, sizeof(float));
+    bench->trained = malloc(bench->total * sizeof(float));
     bench->spare = calloc(bench->total, sizeof(float));
-    if (!bench->update || !bench->model || !bench->spare) {
+    if (!bench->trained || !bench->spare) {
         return csl_fail(CSL_E_NO_MEMORY, "vectors of %zu", bench->total);
     }
     for (size_t i = 0; i < bench->total; i++) {
-        bench->update[i] = (float)((i * 2654435761u + bench->rank) % 2048) * 0x1p-20f;
-    }
-    for (uint32_t row = 0; row < rows; row++) {
-        bench->owners[row] = (uint32_t)((uint64_t)row * bench->size / rows);
-        bench->weights[row] = 1.0 / rows;
+        bench->trained[i] = (float)((i * 2654435761u + bench->rank) % 2048) * 0x1p-20f;
     }
     return CSL_OK;
 }
 
-static csl_status collect(round_bench *bench, const float *const **rows)
+static csl_status prepare(round_bench *bench)
+{
+    CSL_TRY(csl_agree(bench->communicator, allocate(bench)));
+    uint32_t rows = bench->options->institutions;
+    uint32_t own = 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        bench->owners[row] = (uint32_t)((uint64_t)row * bench->size / rows);
+        bench->weights[row] = 1.0 / rows;
+        own += bench->owners[row] == bench->rank;
+    }
+    CSL_TRY(
+        csl_collector_create(bench->communicator, bench->total, rows, own, 0, &bench->collector));
+    CSL_TRY(
+        csl_global_vector_create(bench->communicator, bench->spare, bench->total, &bench->global));
+    bench->model = csl_global_vector_values(bench->global);
+    return CSL_OK;
+}
+
+/* New weights minus global ones, checked, where they are sent from. */
+static csl_status submit(round_bench *bench)
 {
     uint32_t count = bench->options->institutions;
     CSL_TRY(csl_collector_begin(bench->collector, bench->owners, count));
     for (uint32_t row = 0; row < count; row++) {
         if (bench->owners[row] == bench->rank) {
-            CSL_TRY(csl_collector_submit(bench->collector, row, bench->update));
+            float *update = NULL;
+            CSL_TRY(csl_collector_place(bench->collector, row, &update));
+            CSL_TRY(csl_federation_update(bench->federation, 0, bench->total, bench->model,
+                                          bench->trained, update));
+            CSL_TRY(csl_collector_submit(bench->collector, row, update));
         }
     }
-    CSL_TRY(csl_agree(bench->communicator, CSL_OK));
-    CSL_TRY(csl_collector_finish(bench->collector, rows));
-    return csl_agree(bench->communicator, CSL_OK);
+    return CSL_OK;
 }
 
-static csl_status average(round_bench *bench, const float *const *rows)
+static csl_status aggregate(round_bench *bench, const float *const *rows)
 {
     csl_update_block block = {
         .communicator = bench->communicator,
@@ -162,7 +179,7 @@ static csl_status floor_time(round_bench *bench, double *seconds)
     double start = csl_bench_seconds();
     for (uint32_t row = 0; row < bench->options->institutions; row++) {
         if (bench->owners[row] == bench->rank) {
-            memcpy(bench->spare, bench->update, bench->total * sizeof(float));
+            memcpy(bench->spare, bench->trained, bench->total * sizeof(float));
         }
     }
     CSL_TRY(csl_agree(bench->communicator, CSL_OK));
@@ -188,43 +205,48 @@ static csl_status floor_time(round_bench *bench, double *seconds)
 
 static csl_status one_round(round_bench *bench)
 {
-    double times[PHASES] = {csl_bench_seconds()};
+    double times[PARTS + 1];
     const float *const *rows = NULL;
-    CSL_TRY(collect(bench, &rows));
-    times[1] = csl_bench_seconds();
-    CSL_TRY(csl_agree(bench->communicator, average(bench, rows)));
-    times[2] = csl_bench_seconds();
-    CSL_TRY(csl_gather_coordinates(bench->communicator, bench->model, bench->total));
     CSL_TRY(csl_agree(bench->communicator, CSL_OK));
-    times[3] = csl_bench_seconds();
+    times[UPDATE] = csl_bench_seconds();
+    CSL_TRY(csl_agree(bench->communicator, submit(bench)));
+    times[COLLECT] = csl_bench_seconds();
+    CSL_TRY(csl_agree(bench->communicator, csl_collector_finish(bench->collector, &rows)));
+    times[AGGREGATE] = csl_bench_seconds();
+    CSL_TRY(csl_agree(bench->communicator, aggregate(bench, rows)));
+    times[SHARE] = csl_bench_seconds();
+    CSL_TRY(csl_global_vector_complete(bench->global));
+    times[WRITE] = csl_bench_seconds();
     CSL_TRY(csl_agree(bench->communicator, bench->rank == 0 ? write_model(bench) : CSL_OK));
-    times[4] = csl_bench_seconds();
-    for (int phase = 0; phase < 4; phase++) {
-        bench->seconds[phase] = fmin(bench->seconds[phase], times[phase + 1] - times[phase]);
+    times[PARTS] = csl_bench_seconds();
+    for (int part = 0; part < PARTS; part++) {
+        bench->seconds[part] = fmin(bench->seconds[part], times[part + 1] - times[part]);
     }
-    bench->seconds[4] = fmin(bench->seconds[4], times[4] - times[0]);
-    csl_status status = floor_time(bench, &bench->seconds[5]);
+    bench->seconds[WHOLE] = fmin(bench->seconds[WHOLE], times[PARTS] - times[0]);
+    csl_status status = floor_time(bench, &bench->seconds[FLOOR]);
     return csl_agree(bench->communicator, status);
 }
 
 static void clear(round_bench *bench)
 {
     csl_collector_destroy(bench->collector);
+    csl_global_vector_destroy(bench->global);
     csl_device_close(bench->device);
     csl_federation_destroy(bench->federation);
     csl_model_spec_destroy(bench->spec);
-    free(bench->update);
-    free(bench->model);
+    free(bench->trained);
     free(bench->spare);
 }
 
 static void report_round(const round_bench *bench, csl_bench_report *report)
 {
-    static const char *const names[PHASES] = {"collect", "average",     "broadcast",
-                                              "write",   "whole round", "floor: bytes once"};
+    static const char *const names[PHASES] = {"update",           "collect", "aggregate and step",
+                                              "share model",      "write",   "whole round",
+                                              "floor: bytes once"};
     double size = (double)bench->total * sizeof(float);
     for (int phase = 0; phase < PHASES; phase++) {
-        double moved = phase == 3 ? size : size * bench->options->institutions;
+        double moved = phase == WRITE ? size : size * bench->options->institutions;
+        double ratio = bench->seconds[phase] / bench->seconds[FLOOR];
         csl_bench_cell cells[] = {
             {names[phase], 0, 0},
             {NULL, (double)bench->size, 0},
@@ -232,7 +254,7 @@ static void report_round(const round_bench *bench, csl_bench_report *report)
             {NULL, bench->seconds[phase] * 1e6, 1},
             {NULL, moved / bench->seconds[phase] / 1e9, 2},
             {NULL, NAN, 2},
-            {NULL, phase == 4 ? bench->seconds[4] / bench->seconds[5] : (double)NAN, 2},
+            {NULL, phase == WHOLE ? ratio : (double)NAN, 2},
         };
         csl_bench_report_row(report, cells);
     }
@@ -289,11 +311,13 @@ static void print_help(void)
     fputs(
         "Usage: [mpirun -n RANKS] consilium bench comm [OPTION]...\n"
         "Time a round without its training, then collectives by size, on all ranks of the job.\n"
-        "x_floor compares with copying the updates in memory once and writing one model plainly;\n"
-        "the bound is 2.\n\n"
+        "x_floor compares the round with reading and writing its bytes once: every update copied\n"
+        "once in memory by the rank that owns it, and one model's bytes written to the same disk\n"
+        "and flushed. The bound is 2.\n\n"
         "  --institutions N  updates of a round (8)\n"
         "  --parameters N    coordinates of an update (11000000)\n"
         "  --repetitions N   the least of so many is shown (5)\n"
+        "  --no-shared-memory  send messages also between ranks of one node\n"
         "  --folder DIR      where the model is written and removed again (.)\n"
         "  --csv FILE, --json FILE\n"
         "  --help            this text\n",
@@ -313,6 +337,7 @@ static int parse(int argc, char **argv, comm_options *options)
         {"institutions", required_argument, NULL, 'i'},
         {"parameters", required_argument, NULL, 'p'},
         {"repetitions", required_argument, NULL, 'r'},
+        {"no-shared-memory", no_argument, NULL, 'm'},
         {"folder", required_argument, NULL, 'f'},
         {"csv", required_argument, NULL, 'c'},
         {"json", required_argument, NULL, 'j'},
@@ -332,6 +357,8 @@ static int parse(int argc, char **argv, comm_options *options)
             options->parameters = (size_t)value;
         } else if (option == 'r' && number(optarg, 1, 1000, &value)) {
             options->repetitions = (uint32_t)value;
+        } else if (option == 'm') {
+            options->messages = true;
         } else if (option == 'f') {
             options->folder = optarg;
         } else if (option == 'c') {
@@ -347,7 +374,7 @@ static int parse(int argc, char **argv, comm_options *options)
 
 static csl_status measure(round_bench *bench, csl_bench_report *report)
 {
-    CSL_TRY(csl_agree(bench->communicator, prepare(bench)));
+    CSL_TRY(prepare(bench));
     for (int phase = 0; phase < PHASES; phase++) {
         bench->seconds[phase] = INFINITY;
     }
@@ -373,6 +400,9 @@ csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv,
         *code_out = parsed < 0 ? 0 : 2;
         return CSL_OK;
     }
+    if (options.messages) {
+        csl_communicator_keep_memory_apart(communicator);
+    }
     round_bench bench = {
         .communicator = communicator,
         .options = &options,
@@ -382,11 +412,18 @@ csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv,
     static const char *const columns[] = {"operation", "ranks",     "bytes",   "time_us",
                                           "algbw_gbs", "busbw_gbs", "x_floor", NULL};
     csl_bench_report *report = csl_bench_report_create("comm", columns);
-    csl_status status = report ? measure(&bench, report) : csl_fail(CSL_E_NO_MEMORY, "report");
+    csl_status status =
+        csl_agree(communicator, report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "report"));
+    status = status == CSL_OK ? measure(&bench, report) : status;
     if (status == CSL_OK && speaks) {
         csl_bench_report_note(report, "mpi", "%s", csl_mpi_library());
-        csl_bench_report_note(report, "round", "%u updates of %zu parameters", options.institutions,
-                              bench.total);
+        csl_bench_report_note(
+            report, "round", "%u updates of %zu parameters, %s", options.institutions, bench.total,
+            csl_collector_is_shared(bench.collector) ? "in shared memory" : "sent as messages");
+        csl_bench_report_note(report, "floor",
+                              "every update copied once in memory by its rank, and one model's "
+                              "bytes written to %s and flushed",
+                              options.folder);
         csl_bench_report_print(report, stdout);
         *code_out = csl_bench_report_write_csv(report, options.csv) != 0 ||
                     csl_bench_report_write_json(report, options.json) != 0;

@@ -1,3 +1,6 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sync_file_range */
+#endif
 #include "hdf5_driver.h"
 
 #include <errno.h>
@@ -107,6 +110,10 @@ static herr_t writer_read(
     return 0;
 }
 
+/* Bytes of one write. After each the disk is asked to begin, so that it works while the next one is
+ * prepared and the flush at the end has little left. */
+enum { PIECE_SIZE = 4 << 20 };
+
 static herr_t writer_write(
     H5FD_t *base, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t size, const void *buffer)
 {
@@ -114,14 +121,19 @@ static herr_t writer_write(
     (void)transfer;
     writer_file *file = (writer_file *)base;
     for (size_t done = 0; done < size && file->writer->failure == 0;) {
-        ssize_t step = pwrite(file->descriptor, (const char *)buffer + done, size - done,
-                              (off_t)(address + done));
+        size_t piece = size - done < PIECE_SIZE ? size - done : PIECE_SIZE;
+        ssize_t step =
+            pwrite(file->descriptor, (const char *)buffer + done, piece, (off_t)(address + done));
         if (step < 0 && errno == EINTR) {
             continue;
         }
         if (step <= 0) {
             file->writer->failure = step < 0 ? errno : EIO;
             break;
+        }
+        if (step == PIECE_SIZE) { /* a hint: what it cannot do, the flush does */
+            (void)sync_file_range(file->descriptor, (off_t)(address + done), step,
+                                  SYNC_FILE_RANGE_WRITE);
         }
         done += (size_t)step;
     }

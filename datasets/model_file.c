@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,12 +183,52 @@ static csl_status write_parameters(const csl_h5_file *file,
     return CSL_OK;
 }
 
-static csl_status write_digest(const csl_h5_file *file, const float *parameters, size_t count)
-{
+/* The digest of the parameters, computed on a thread of its own while they are written. */
+typedef struct digest_work {
+    const float *parameters;
+    size_t size; /* bytes */
+    pthread_t thread;
+    bool started;
+    csl_status status;
     uint8_t digest[CSL_SHA256_SIZE];
+} digest_work;
+
+static void *compute_digest(void *context)
+{
+    digest_work *work = context;
+    work->status = csl_sha256(work->parameters, work->size, work->digest);
+    return NULL;
+}
+
+static void begin_digest(digest_work *work)
+{
+    work->started = pthread_create(&work->thread, NULL, compute_digest, work) == 0;
+}
+
+static csl_status finish_digest(digest_work *work)
+{
+    if (work->started) {
+        pthread_join(work->thread, NULL);
+        work->started = false;
+    } else {
+        compute_digest(work);
+    }
+    return work->status == CSL_OK
+               ? CSL_OK
+               : csl_fail(work->status, "sha-256 of %zu bytes: openssl refused", work->size);
+}
+
+static csl_status write_contents(const csl_h5_file *file,
+                                 const csl_model_spec *spec,
+                                 const csl_tensor *tensors,
+                                 uint32_t tensor_count,
+                                 digest_work *work)
+{
+    CSL_TRY(write_layers(file, spec));
+    CSL_TRY(write_parameters(file, spec, tensors, tensor_count, work->parameters));
+    CSL_TRY(finish_digest(work));
     char text[CSL_SHA256_TEXT_SIZE];
-    CSL_TRY(csl_sha256(parameters, count * sizeof *parameters, digest));
-    csl_hex(digest, sizeof digest, text);
+    csl_hex(work->digest, sizeof work->digest, text);
     return csl_h5_write_text(file, "/", "parameters_sha256", text);
 }
 
@@ -205,15 +246,14 @@ csl_status csl_model_write(const char *path,
     csl_status status = file ? csl_h5_create(path, file)
                              : csl_fail(CSL_E_NO_MEMORY, "%s: no memory to write", path);
     if (status == CSL_OK) {
+        digest_work work = {.parameters = parameters, .size = parameter_count * sizeof *parameters};
+        begin_digest(&work);
         status = write_root(file, spec, study_sha256, round);
         if (status == CSL_OK) {
-            status = write_layers(file, spec);
+            status = write_contents(file, spec, tensors, tensor_count, &work);
         }
-        if (status == CSL_OK) {
-            status = write_parameters(file, spec, tensors, tensor_count, parameters);
-        }
-        if (status == CSL_OK) {
-            status = write_digest(file, parameters, parameter_count);
+        if (work.started) { /* after a failure */
+            pthread_join(work.thread, NULL);
         }
         status = csl_h5_finish(file, status);
     }

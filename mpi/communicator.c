@@ -144,6 +144,11 @@ const char *csl_communicator_host(const csl_communicator *communicator, uint32_t
     return communicator->hosts[rank];
 }
 
+void csl_communicator_keep_memory_apart(csl_communicator *communicator)
+{
+    communicator->keeps_memory_apart = true;
+}
+
 bool csl_communicator_is_broken(const csl_communicator *communicator)
 {
     return communicator->broken;

@@ -25,8 +25,9 @@ struct csl_communicator {
     csl_news own;
     csl_news outgoing; /* what MPI is reading while `telling` is under way */
     MPI_Request telling;
-    csl_news *pings;      /* rank 0: [size] sent to the others */
-    MPI_Request *pinging; /* rank 0: [size] */
+    csl_news *pings;         /* rank 0: [size] sent to the others */
+    MPI_Request *pinging;    /* rank 0: [size] */
+    bool keeps_memory_apart; /* messages also between ranks of one node */
     bool broken;
     uint32_t agreed_rank;
     void (*show)(void *context);

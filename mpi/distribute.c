@@ -1,4 +1,5 @@
 #include "communicator_internal.h"
+#include "shared_memory.h"
 
 #include <consilium/distribute.h>
 
@@ -28,9 +29,12 @@ struct csl_collector {
     uint32_t row_count_max;
     uint32_t channel;
     csl_coordinate_shard own;
-    float *buffer;          /* [row_count_max][own.count] */
-    const float **rows;     /* [row_count_max] into buffer */
-    float *outgoing;        /* [total] the update under way to the others */
+    csl_shared_memory *shared; /* every rank's places [own_count_max][stride]; NULL: messages */
+    size_t stride;
+    float **places;         /* [row_count_max] of this rank's rows in shared memory, else NULL */
+    float *buffer;          /* messages: [row_count_max][own.count] */
+    const float **rows;     /* [row_count_max] this rank's coordinates of each update */
+    float *outgoing;        /* messages: [total] the update under way to the others */
     MPI_Request *receiving; /* [row_count_max] */
     MPI_Request *sending;   /* [ranks] */
     uint32_t row_count;
@@ -45,31 +49,20 @@ csl_collector_size(size_t total, uint32_t row_count_max, uint32_t rank, uint32_t
     return (shard * row_count_max + outgoing) * sizeof(float);
 }
 
-static csl_status fill(csl_collector *collector)
+static csl_status allocate(csl_collector *collector)
 {
     uint32_t size = csl_communicator_size(collector->communicator);
     uint32_t rank = csl_communicator_rank(collector->communicator);
     collector->own = csl_coordinates_of(collector->total, rank, size);
-    size_t own_size = collector->own.count * sizeof(float);
-    if (own_size > INT_MAX) {
-        return csl_fail(CSL_E_RANGE,
-                        "%zu coordinates on a rank are more than one message can carry; use more "
-                        "ranks",
-                        collector->own.count);
-    }
-    collector->buffer = malloc(collector->row_count_max * own_size + 1);
+    collector->stride = (collector->total + 15) / 16 * 16; /* whole cache lines */
+    collector->places = calloc(collector->row_count_max, sizeof *collector->places);
     collector->rows = calloc(collector->row_count_max, sizeof *collector->rows);
-    collector->outgoing = malloc(size > 1 ? collector->total * sizeof(float) : 1);
     collector->receiving = malloc(collector->row_count_max * sizeof(MPI_Request));
     collector->sending = malloc(size * sizeof(MPI_Request));
-    if (!collector->buffer || !collector->rows || !collector->outgoing || !collector->receiving ||
-        !collector->sending) {
-        return csl_fail(
-            CSL_E_NO_MEMORY, "receive buffer of %u updates of %zu coordinates (%zu bytes)",
-            collector->row_count_max, collector->own.count, collector->row_count_max * own_size);
+    if (!collector->places || !collector->rows || !collector->receiving || !collector->sending) {
+        return csl_fail(CSL_E_NO_MEMORY, "collector of %u updates", collector->row_count_max);
     }
     for (uint32_t row = 0; row < collector->row_count_max; row++) {
-        collector->rows[row] = collector->buffer + row * collector->own.count;
         collector->receiving[row] = MPI_REQUEST_NULL;
     }
     for (uint32_t peer = 0; peer < size; peer++) {
@@ -78,9 +71,47 @@ static csl_status fill(csl_collector *collector)
     return CSL_OK;
 }
 
+/* A single rank keeps whole updates in its receive buffer. */
+static csl_status allocate_messages(csl_collector *collector)
+{
+    uint32_t size = csl_communicator_size(collector->communicator);
+    size_t own_size = collector->own.count * sizeof(float);
+    if (own_size > INT_MAX && size > 1) {
+        return csl_fail(CSL_E_RANGE,
+                        "%zu coordinates on a rank are more than one message can carry; use more "
+                        "ranks",
+                        collector->own.count);
+    }
+    collector->buffer = malloc(collector->row_count_max * own_size + 1);
+    collector->outgoing = malloc(size > 1 ? collector->total * sizeof(float) : 1);
+    if (!collector->buffer || !collector->outgoing) {
+        return csl_fail(
+            CSL_E_NO_MEMORY, "receive buffer of %u updates of %zu coordinates (%zu bytes)",
+            collector->row_count_max, collector->own.count, collector->row_count_max * own_size);
+    }
+    for (uint32_t row = 0; row < collector->row_count_max; row++) {
+        collector->rows[row] = collector->buffer + row * collector->own.count;
+    }
+    return CSL_OK;
+}
+
+/* Shares memory if that is no more than all receive buffers and updates under way together. */
+static csl_status share(csl_collector *collector, uint32_t own_count_max)
+{
+    int64_t places = own_count_max;
+    CSL_TRY(csl_sum_integers(collector->communicator, &places, 1));
+    uint32_t size = csl_communicator_size(collector->communicator);
+    if (size == 1 || places > (int64_t)collector->row_count_max + size) {
+        return CSL_OK;
+    }
+    uint64_t own_size = own_count_max * (uint64_t)collector->stride * sizeof(float);
+    return csl_shared_memory_create(collector->communicator, own_size, &collector->shared);
+}
+
 csl_status csl_collector_create(csl_communicator *communicator,
                                 size_t total,
                                 uint32_t row_count_max,
+                                uint32_t own_count_max,
                                 uint32_t channel,
                                 csl_collector **collector_out)
 {
@@ -91,14 +122,21 @@ csl_status csl_collector_create(csl_communicator *communicator,
                         CSL_ROWS_MAX, row_count_max, total);
     }
     csl_collector *collector = calloc(1, sizeof *collector);
-    if (!collector) {
-        return csl_fail(CSL_E_NO_MEMORY, "collector");
+    csl_status status = collector ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "collector");
+    if (collector) {
+        collector->communicator = communicator;
+        collector->total = total;
+        collector->row_count_max = row_count_max;
+        collector->channel = channel;
+        status = allocate(collector);
     }
-    collector->communicator = communicator;
-    collector->total = total;
-    collector->row_count_max = row_count_max;
-    collector->channel = channel;
-    csl_status status = fill(collector);
+    status = csl_agree(communicator, status);
+    if (status == CSL_OK) {
+        status = share(collector, own_count_max);
+    }
+    if (status == CSL_OK) {
+        status = csl_agree(communicator, collector->shared ? CSL_OK : allocate_messages(collector));
+    }
     if (status != CSL_OK) {
         csl_collector_destroy(collector);
         return status;
@@ -107,11 +145,18 @@ csl_status csl_collector_create(csl_communicator *communicator,
     return CSL_OK;
 }
 
+bool csl_collector_is_shared(const csl_collector *collector)
+{
+    return collector->shared != NULL;
+}
+
 void csl_collector_destroy(csl_collector *collector)
 {
     if (!collector) {
         return;
     }
+    csl_shared_memory_destroy(collector->shared);
+    free(collector->places);
     free(collector->buffer);
     free(collector->rows);
     free(collector->outgoing);
@@ -125,6 +170,22 @@ static uint32_t tag_of(const csl_collector *collector, uint32_t row)
     return TAG_FIRST + collector->channel * CHANNEL_TAGS + row;
 }
 
+/* The n-th row of a rank lies in the n-th of its places. */
+static void find_places(csl_collector *collector, const uint32_t *owners)
+{
+    uint32_t rank = csl_communicator_rank(collector->communicator);
+    for (uint32_t row = 0; row < collector->row_count; row++) {
+        size_t before = 0;
+        for (uint32_t other = 0; other < row; other++) {
+            before += owners[other] == owners[row];
+        }
+        float *place = csl_shared_memory_of(collector->shared, owners[row]);
+        place += before * collector->stride;
+        collector->rows[row] = place + collector->own.begin;
+        collector->places[row] = owners[row] == rank ? place : NULL;
+    }
+}
+
 csl_status csl_collector_begin(csl_collector *collector, const uint32_t *owners, uint32_t row_count)
 {
     if (row_count == 0 || row_count > collector->row_count_max) {
@@ -132,6 +193,10 @@ csl_status csl_collector_begin(csl_collector *collector, const uint32_t *owners,
     }
     collector->row_count = row_count;
     memset(collector->submitted, 0, sizeof collector->submitted);
+    if (collector->shared) {
+        find_places(collector, owners);
+        return CSL_OK;
+    }
     uint32_t rank = csl_communicator_rank(collector->communicator);
     for (uint32_t row = 0; row < row_count; row++) {
         if (owners[row] != rank && collector->own.count > 0) {
@@ -144,26 +209,45 @@ csl_status csl_collector_begin(csl_collector *collector, const uint32_t *owners,
     return CSL_OK;
 }
 
+csl_status csl_collector_place(csl_collector *collector, uint32_t row, float **place_out)
+{
+    uint32_t size = csl_communicator_size(collector->communicator);
+    if (collector->shared) {
+        *place_out = collector->places[row];
+        return CSL_OK;
+    }
+    if (size == 1) {
+        *place_out = collector->buffer + row * collector->own.count;
+        return CSL_OK;
+    }
+    CSL_TRY(csl_wait(collector->communicator, collector->sending, size)); /* the one before */
+    *place_out = collector->outgoing;
+    return CSL_OK;
+}
+
 csl_status csl_collector_submit(csl_collector *collector, uint32_t row, const float *update)
 {
     uint32_t size = csl_communicator_size(collector->communicator);
     uint32_t rank = csl_communicator_rank(collector->communicator);
-    memcpy(collector->buffer + row * collector->own.count, update + collector->own.begin,
-           collector->own.count * sizeof(float));
-    if (size == 1) {
+    float *place = NULL;
+    CSL_TRY(csl_collector_place(collector, row, &place));
+    if (place != update) {
+        memcpy(place, update, collector->total * sizeof(float));
+    }
+    collector->submitted[row] = 1;
+    if (collector->shared || size == 1) {
         return CSL_OK;
     }
-    CSL_TRY(csl_wait(collector->communicator, collector->sending, size));
-    memcpy(collector->outgoing, update, collector->total * sizeof(float));
+    memcpy(collector->buffer + row * collector->own.count, place + collector->own.begin,
+           collector->own.count * sizeof(float));
     for (uint32_t peer = 0; peer < size; peer++) {
         csl_coordinate_shard theirs = csl_coordinates_of(collector->total, peer, size);
         if (peer != rank && theirs.count > 0) {
-            CSL_TRY(csl_send_begin(collector->communicator, collector->outgoing + theirs.begin,
+            CSL_TRY(csl_send_begin(collector->communicator, place + theirs.begin,
                                    theirs.count * sizeof(float), peer, tag_of(collector, row),
                                    &collector->sending[peer]));
         }
     }
-    collector->submitted[row] = 1;
     return CSL_OK;
 }
 

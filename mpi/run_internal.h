@@ -92,6 +92,7 @@ typedef struct csl_federated_run {
     size_t parameter_count;
     csl_federation *federation;
     csl_run_state *state;
+    csl_global_vector *weights; /* holds state->weights once it is there */
     char device_name[CSL_NAME_MAX];
     uint32_t device_count; /* one per shard that trains at the same time here */
     csl_device **devices;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void csl_run_show(csl_federated_run *run, const csl_text *text)
 {
@@ -253,6 +254,26 @@ write_model(csl_federated_run *run, const char *name, const float *weights, uint
     return csl_model_write(path, run->spec, weights, run->study_sha256, round);
 }
 
+/* The last model is the best one: one file under both names until the next is written, which
+ * replaces a name and never writes into a file. False where the file system knows no such names. */
+static bool give_second_name(const csl_federated_run *run, const char *name, const char *second)
+{
+    char paths[2][CSL_PATH_MAX];
+    char temporary[CSL_PATH_MAX + 8];
+    if (path_in_run(run, name, paths[0]) != CSL_OK ||
+        path_in_run(run, second, paths[1]) != CSL_OK) {
+        return false;
+    }
+    snprintf(temporary, sizeof temporary, "%s.tmp", paths[1]);
+    remove(temporary);
+    if (link(paths[0], temporary) != 0) {
+        return false;
+    }
+    bool done = rename(temporary, paths[1]) == 0;
+    remove(temporary); /* stays where both were one file already, or after a failure */
+    return done;
+}
+
 static csl_status write_round_event(csl_federated_run *run, const csl_round_record *record)
 {
     csl_event *event = NULL;
@@ -285,11 +306,11 @@ csl_status csl_run_write_round(csl_federated_run *run, const csl_round_record *r
         append(run->metrics_file, &text, csl_metrics_csv_row(run->spec->task, record, &text));
     CSL_TRY(status);
     CSL_TRY(write_round_event(run, record));
-    if (is_best) {
-        CSL_TRY(write_model(run, "model.h5", run->state->weights, record->round));
-    }
     if (record->validation) {
         CSL_TRY(write_model(run, "model-last.h5", run->state->weights, record->round));
+    }
+    if (is_best && !give_second_name(run, "model-last.h5", "model.h5")) {
+        CSL_TRY(write_model(run, "model.h5", run->state->weights, record->round));
     }
     status = csl_round_table_row(run->spec->task, record, &text);
     if (run->options->verbose && record->round > 0) {

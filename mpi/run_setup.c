@@ -345,12 +345,6 @@ static csl_status build_parts(csl_federated_run *run)
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
                                   &run->federation));
-    uint32_t rows = run->study->institutions.per_round;
-    CSL_TRY(csl_collector_create(run->communicator, run->parameter_count, rows, 0, &run->updates));
-    if (csl_federation_has_control(run->federation)) {
-        CSL_TRY(
-            csl_collector_create(run->communicator, run->parameter_count, rows, 1, &run->controls));
-    }
     size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
     CSL_TRY(csl_aggregate_memory_create(run->host, own, &run->memory));
     CSL_TRY(csl_run_open_adversary(run));
@@ -364,10 +358,38 @@ static csl_status build_parts(csl_federated_run *run)
     return CSL_OK;
 }
 
+static csl_status build_collectors(csl_federated_run *run)
+{
+    uint32_t rows = run->study->institutions.per_round;
+    uint32_t own = 0;
+    for (uint32_t i = 0; i < run->local_count; i++) {
+        own += run->locals[i].owner;
+    }
+    own = own < rows ? own : rows;
+    CSL_TRY(
+        csl_collector_create(run->communicator, run->parameter_count, rows, own, 0, &run->updates));
+    return csl_federation_has_control(run->federation)
+               ? csl_collector_create(run->communicator, run->parameter_count, rows, own, 1,
+                                      &run->controls)
+               : CSL_OK;
+}
+
+/* The state's weights become the vector that all ranks write together. */
+static csl_status share_weights(csl_federated_run *run)
+{
+    CSL_TRY(csl_global_vector_create(run->communicator, run->state->weights, run->parameter_count,
+                                     &run->weights));
+    free(run->state->weights);
+    run->state->weights = csl_global_vector_values(run->weights);
+    return CSL_OK;
+}
+
 csl_status csl_run_build_model(csl_federated_run *run)
 {
     CSL_TRY(csl_agree(run->communicator, build_parts(run)));
+    CSL_TRY(build_collectors(run));
     CSL_TRY(build_state(run));
+    CSL_TRY(share_weights(run));
     csl_status status = csl_evaluator_create(run->devices[0], run->spec,
                                              run->study->evaluation.batch, &run->evaluator);
     if (status == CSL_OK && run->rank == 0) {
@@ -411,6 +433,10 @@ void csl_run_clear(csl_federated_run *run)
     }
     free(run->validation);
     free(run->test);
+    if (run->weights) { /* they are not the state's own */
+        run->state->weights = NULL;
+        csl_global_vector_destroy(run->weights);
+    }
     csl_run_state_destroy(run->state);
     csl_federation_destroy(run->federation);
     free(run->tensors);

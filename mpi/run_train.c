@@ -220,35 +220,40 @@ void csl_run_forget_trainers(csl_federated_run *run, local_institution *local)
     }
 }
 
-/* The owner turns new weights into an update and sends it, and SCAFFOLD's difference likewise;
- * every rank with a shard keeps the institution's own state. parameters: in new weights, out the
- * update. */
+/* The owner turns new weights into an update, written where it is sent from, and SCAFFOLD's
+ * difference likewise; every rank with a shard keeps the institution's own state. */
 static csl_status submit(csl_federated_run *run, shard_work *work, uint32_t row, float *difference)
 {
     local_institution *local = work->local;
     const csl_federation *federation = run->federation;
-    float *parameters = work->parameters;
+    float *update = work->parameters;
     size_t count = run->parameter_count;
     if (csl_federation_local_count(federation) > 0) {
-        csl_federation_get_local(federation, parameters, local->state->local);
+        csl_federation_get_local(federation, work->parameters, local->state->local);
     }
     if (local->last_model) {
-        memcpy(local->last_model, parameters, count * sizeof *parameters);
+        memcpy(local->last_model, work->parameters, count * sizeof *update);
         local->has_last_model = true;
     }
+    if (local->owner) {
+        CSL_TRY(csl_collector_place(run->updates, row, &update));
+    }
     CSL_TRY(
-        csl_federation_update(federation, 0, count, run->state->weights, parameters, parameters));
+        csl_federation_update(federation, 0, count, run->state->weights, work->parameters, update));
     if (run->controls) {
         double divisor = 0;
+        if (local->owner) {
+            CSL_TRY(csl_collector_place(run->controls, row, &difference));
+        }
         CSL_TRY(csl_scaffold_divisor(&run->study->training, work->round, work->result.step_count,
                                      &divisor));
-        CSL_TRY(csl_scaffold_control(federation, run->state->control, parameters, divisor,
+        CSL_TRY(csl_scaffold_control(federation, run->state->control, update, divisor,
                                      local->state->control, difference));
         if (local->owner) {
             CSL_TRY(csl_collector_submit(run->controls, row, difference));
         }
     }
-    return local->owner ? csl_collector_submit(run->updates, row, parameters) : CSL_OK;
+    return local->owner ? csl_collector_submit(run->updates, row, update) : CSL_OK;
 }
 
 /* scratch: [shards here + 2][parameter_count] parameters, correction, difference. */

@@ -234,6 +234,34 @@ csl_status csl_federation_weights(csl_weighting weighting,
     return CSL_OK;
 }
 
+/* Adding +0.0 turns -0.0 into +0.0 and changes nothing else. Returns the first coordinate whose
+ * difference is not finite, or count. The look at the exponent is an OR over a stretch, so that the
+ * loop has one way out and the compiler can take several coordinates at a time. */
+static size_t subtract(const float *minuend, const float *subtrahend, float *out, size_t count)
+{
+    enum { STRETCH = 1024 };
+    for (size_t begin = 0; begin < count; begin += STRETCH) {
+        size_t end = begin + STRETCH < count ? begin + STRETCH : count;
+        uint32_t broken = 0;
+#pragma omp simd reduction(                                                                        \
+    |                                                                                              \
+    : broken) /* `out` may be one of the others, coordinate by coordinate */
+        for (size_t j = begin; j < end; j++) {
+            float difference = minuend[j] - subtrahend[j] + 0.0f;
+            uint32_t bits = 0;
+            memcpy(&bits, &difference, sizeof bits);
+            broken |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+            out[j] = difference;
+        }
+        for (size_t j = begin; broken && j < end; j++) {
+            if (!isfinite(out[j])) {
+                return j;
+            }
+        }
+    }
+    return count;
+}
+
 csl_status csl_federation_update(const csl_federation *federation,
                                  size_t begin,
                                  size_t count,
@@ -244,18 +272,17 @@ csl_status csl_federation_update(const csl_federation *federation,
     CSL_TRY(csl_federation_check_range(federation, begin, count));
     csl_piece piece = csl_federation_first_piece(federation, begin, count);
     while (csl_federation_next_piece(&piece)) {
-        for (size_t j = piece.begin - begin; j < piece.end - begin; j++) {
-            if (piece.treatment == CSL_TREAT_KEEP) {
-                shard_update_out[j] = 0.0f;
-                continue;
-            }
-            /* Adding +0.0 turns -0.0 into +0.0 and changes nothing else. */
-            float difference = shard_new[j] - shard_old[j] + 0.0f;
-            if (!isfinite(difference)) {
-                return csl_fail(CSL_E_RANGE, "update is not finite at coordinate %zu (%g from %g)",
-                                begin + j, (double)shard_new[j], (double)shard_old[j]);
-            }
-            shard_update_out[j] = difference;
+        size_t first = piece.begin - begin;
+        size_t piece_count = piece.end - piece.begin;
+        if (piece.treatment == CSL_TREAT_KEEP) {
+            memset(shard_update_out + first, 0, piece_count * sizeof *shard_update_out);
+            continue;
+        }
+        size_t bad =
+            subtract(shard_new + first, shard_old + first, shard_update_out + first, piece_count);
+        if (bad < piece_count) {
+            return csl_fail(CSL_E_RANGE, "update is not finite at coordinate %zu",
+                            piece.begin + bad);
         }
     }
     return CSL_OK;

@@ -62,14 +62,53 @@ static csl_next next_of(const csl_step *step, csl_treatment treatment, bool adap
                     : next_plain(step, (double)step->options->server_rate, j);
 }
 
+static bool is_finite(float value)
+{
+    uint32_t bits = 0;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits & 0x7f800000u) != 0x7f800000u;
+}
+
 static csl_status check_finite(const char *what, size_t begin, size_t count, const float *values)
 {
+    uint32_t broken = 0;
+#pragma omp simd reduction(| : broken)
     for (size_t j = 0; j < count; j++) {
-        if (!isfinite(values[j])) {
+        broken |= (uint32_t)!is_finite(values[j]);
+    }
+    for (size_t j = 0; broken && j < count; j++) {
+        if (!is_finite(values[j])) {
             return csl_fail(CSL_E_RANGE, "%s is not finite at coordinate %zu", what, begin + j);
         }
     }
     return CSL_OK;
+}
+
+/* Whether the plain step of [first, end) gives finite weights; the loop has one way out, so the
+ * compiler can take several coordinates at a time. */
+static bool stays_finite(const csl_step *step, double rate, size_t first, size_t end)
+{
+    uint32_t broken = 0;
+#pragma omp simd reduction(| : broken)
+    for (size_t j = first; j < end; j++) {
+        broken |= (uint32_t)!is_finite(next_plain(step, rate, j).weight);
+    }
+    return broken == 0;
+}
+
+static void move_plain(const csl_step *step, double rate, size_t first, size_t end)
+{
+#pragma omp simd
+    for (size_t j = first; j < end; j++) {
+        step->weights[j] = next_plain(step, rate, j).weight;
+    }
+}
+
+/* Whether a piece is moved by the plain step, and how far. */
+static bool is_plain(const csl_step *step, csl_treatment treatment, bool adaptive, double *rate_out)
+{
+    *rate_out = treatment == CSL_TREAT_AVERAGE ? 1.0 : (double)step->options->server_rate;
+    return treatment == CSL_TREAT_AVERAGE || (treatment == CSL_TREAT_STEP && !adaptive);
 }
 
 csl_status csl_federation_apply(const csl_federation *federation,
@@ -90,9 +129,16 @@ csl_status csl_federation_apply(const csl_federation *federation,
                      shard_second};
     /* All is computed once to look at it and once more to keep it: a refused step leaves the shard
      * as it was. */
+    double rate = 0;
     csl_piece piece = csl_federation_first_piece(federation, begin, count);
     while (csl_federation_next_piece(&piece)) {
-        for (size_t j = piece.begin - begin; j < piece.end - begin; j++) {
+        size_t first = piece.begin - begin;
+        size_t end = piece.end - begin;
+        if (is_plain(&step, piece.treatment, adaptive, &rate) &&
+            stays_finite(&step, rate, first, end)) {
+            continue;
+        }
+        for (size_t j = first; j < end; j++) {
             csl_next next = next_of(&step, piece.treatment, adaptive, j);
             if (!isfinite(next.weight) || !isfinite(next.first) || !isfinite(next.second)) {
                 return csl_fail(CSL_E_RANGE, "new global weight is not finite at coordinate %zu",
@@ -102,8 +148,14 @@ csl_status csl_federation_apply(const csl_federation *federation,
     }
     piece = csl_federation_first_piece(federation, begin, count);
     while (csl_federation_next_piece(&piece)) {
+        size_t first = piece.begin - begin;
+        size_t end = piece.end - begin;
+        if (is_plain(&step, piece.treatment, adaptive, &rate)) {
+            move_plain(&step, rate, first, end);
+            continue;
+        }
         bool moments = adaptive && piece.treatment == CSL_TREAT_STEP;
-        for (size_t j = piece.begin - begin; j < piece.end - begin; j++) {
+        for (size_t j = first; j < end; j++) {
             csl_next next = next_of(&step, piece.treatment, adaptive, j);
             shard_weights[j] = next.weight;
             if (moments) {

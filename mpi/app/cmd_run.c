@@ -37,6 +37,7 @@ static void print_help(void)
           "  --overwrite       replace the results of an earlier run in that folder\n"
           "  --plan            say how much memory, traffic and time the run needs; train nothing\n"
           "  --timeout SECONDS give up when a rank sends no sign of life for so long (1800)\n"
+          "  --no-shared-memory  send messages also between ranks of one node\n"
           "  --quiet           no progress on standard error\n"
           "  -v, --verbose     say what happens in more detail, and which rank runs where\n"
           "      --help        this text\n\n"
@@ -75,15 +76,11 @@ static void print_log(void *context, csl_log_level level, const char *component,
 }
 
 static const struct option long_options[] = {
-    {"set", required_argument, NULL, 's'},
-    {"out", required_argument, NULL, 'o'},
-    {"overwrite", no_argument, NULL, 'w'},
-    {"plan", no_argument, NULL, 'p'},
-    {"timeout", required_argument, NULL, 't'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"set", required_argument, NULL, 's'},     {"out", required_argument, NULL, 'o'},
+    {"overwrite", no_argument, NULL, 'w'},     {"plan", no_argument, NULL, 'p'},
+    {"timeout", required_argument, NULL, 't'}, {"no-shared-memory", no_argument, NULL, 'm'},
+    {"quiet", no_argument, NULL, 'q'},         {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
 };
 
 typedef struct run_arguments {
@@ -92,6 +89,7 @@ typedef struct run_arguments {
     double silence_seconds_max;
     bool plan;
     bool quiet;
+    bool messages;
     bool help;
 } run_arguments;
 
@@ -119,6 +117,9 @@ static int take_option(run_arguments *arguments, int option, char **argv)
                                     &arguments->silence_seconds_max)
                    ? 0
                    : CSL_EXIT_USAGE;
+    case 'm':
+        arguments->messages = true;
+        return 0;
     case 'q':
         arguments->quiet = true;
         return 0;
@@ -170,6 +171,9 @@ int csl_command_run(int argc, char **argv)
         return 0;
     }
     csl_communicator *communicator = csl_app_start_mpi(arguments.silence_seconds_max);
+    if (arguments.messages) {
+        csl_communicator_keep_memory_apart(communicator);
+    }
     struct sigaction action = {.sa_handler = remember_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

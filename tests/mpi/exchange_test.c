@@ -10,6 +10,7 @@
 #include <string.h>
 
 static csl_communicator *communicator;
+static csl_communicator *apart; /* the same ranks without shared memory */
 static uint32_t rank;
 static uint32_t size;
 
@@ -194,34 +195,40 @@ static void a_failing_shard_ends_its_partners_and_nobody_else(void)
     train_all(2, 4, 0);
 }
 
-static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
+enum { ROWS = 7 };
+
+/* Three rounds, the second of which loses an update. Every other update is written in place. */
+static void
+collect_rounds(csl_communicator *own_communicator, csl_collector *collector, bool crowded)
 {
-    enum { ROWS = 7 };
     size_t total = 5 * CSL_TILE + 321;
-    csl_collector *collector = NULL;
-    CHECK_OK(csl_collector_create(communicator, total, ROWS, 0, &collector));
     float *update = malloc(total * sizeof *update);
     csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
     for (uint32_t round = 0; round < 3; round++) {
         uint32_t owners[ROWS];
         for (uint32_t row = 0; row < ROWS; row++) {
-            owners[row] = (row * 5 + round) % size;
+            owners[row] = (row * (crowded ? 5 : 1) + round) % size;
         }
         CHECK_OK(csl_collector_begin(collector, owners, ROWS));
         for (uint32_t row = 0; row < ROWS; row++) {
-            for (size_t i = 0; i < total; i++) {
-                update[i] = value_of(row + round * ROWS, i);
-            }
             bool lost = round == 1 && row == 3;
-            if (owners[row] == rank && !lost) {
-                CHECK_OK(csl_collector_submit(collector, row, update));
+            if (owners[row] != rank || lost) {
+                continue;
             }
+            float *place = update;
+            if (row % 2 == 0) {
+                CHECK_OK(csl_collector_place(collector, row, &place));
+            }
+            for (size_t i = 0; i < total; i++) {
+                place[i] = value_of(row + round * ROWS, i);
+            }
+            CHECK_OK(csl_collector_submit(collector, row, place));
         }
         if (round == 1) {
             CHECK_OK(csl_collector_abandon(collector));
             continue;
         }
-        CHECK_OK(csl_agree(communicator, CSL_OK));
+        CHECK_OK(csl_agree(own_communicator, CSL_OK));
         const float *const *rows = NULL;
         CHECK_OK(csl_collector_finish(collector, &rows));
         uint64_t wrong = 0;
@@ -231,9 +238,64 @@ static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
             }
         }
         CHECK_U64(wrong, 0);
+        CHECK_OK(csl_agree(own_communicator, CSL_OK));
     }
     free(update);
+}
+
+static void collect_by(csl_communicator *own_communicator, uint32_t own_count, bool shared)
+{
+    csl_collector *collector = NULL;
+    CHECK_OK(
+        csl_collector_create(own_communicator, 5 * CSL_TILE + 321, ROWS, own_count, 0, &collector));
+    CU_ASSERT(csl_collector_is_shared(collector) == (shared && size > 1));
+    collect_rounds(own_communicator, collector, own_count == ROWS);
     csl_collector_destroy(collector);
+}
+
+static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
+{
+    collect_by(communicator, (ROWS + size - 1) / size, true);
+    collect_by(apart, (ROWS + size - 1) / size, false);
+    collect_by(apart, ROWS, false);
+}
+
+static void places_that_cost_more_than_messages_are_not_shared(void)
+{
+    if (size > 1) {
+        collect_by(communicator, ROWS, false);
+    }
+}
+
+static void a_global_vector_has_what_every_rank_wrote(void)
+{
+    csl_communicator *const ways[] = {communicator, apart};
+    size_t total = 3 * CSL_TILE + 17;
+    float *start = calloc(total, sizeof *start);
+    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
+    for (int way = 0; way < 2; way++) {
+        csl_global_vector *vector = NULL;
+        for (size_t i = 0; i < total; i++) {
+            start[i] = value_of(rank == 0 ? 40 : 41, i); /* rank 0's are taken */
+        }
+        CHECK_OK(csl_global_vector_create(ways[way], start, total, &vector));
+        float *values = csl_global_vector_values(vector);
+        uint64_t wrong = 0;
+        for (size_t i = 0; i < total; i++) {
+            wrong += values[i] != value_of(40, i);
+        }
+        CHECK_OK(csl_agree(ways[way], CSL_OK));
+        for (size_t i = own.begin; i < own.begin + own.count; i++) {
+            values[i] = value_of(42, i);
+        }
+        CHECK_OK(csl_global_vector_complete(vector));
+        for (size_t i = 0; i < total; i++) {
+            wrong += values[i] != value_of(42, i);
+        }
+        CHECK_U64(wrong, 0);
+        csl_global_vector_destroy(vector);
+    }
+    free(start);
 }
 
 int main(void)
@@ -246,17 +308,23 @@ int main(void)
         {"shards get the same sum wherever they run", shards_get_the_same_sum_wherever_they_run},
         {"a failing shard ends its partners", a_failing_shard_ends_its_partners_and_nobody_else},
         {"updates arrive whole", updates_arrive_whole_and_a_lost_one_is_given_up},
+        {"places that cost too much are not shared",
+         places_that_cost_more_than_messages_are_not_shared},
+        {"a global vector is whole", a_global_vector_has_what_every_rank_wrote},
     };
     int provided = 0;
     MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
     if (provided < MPI_THREAD_SERIALIZED ||
-        csl_communicator_create(MPI_COMM_WORLD, 60, &communicator) != CSL_OK) {
+        csl_communicator_create(MPI_COMM_WORLD, 60, &communicator) != CSL_OK ||
+        csl_communicator_create(MPI_COMM_WORLD, 60, &apart) != CSL_OK) {
         fprintf(stderr, "no communicator: %s\n", csl_error_message());
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
+    csl_communicator_keep_memory_apart(apart);
     rank = csl_communicator_rank(communicator);
     size = csl_communicator_size(communicator);
     int failed = csl_test_main("exchange", cases, sizeof cases / sizeof *cases);
+    csl_communicator_destroy(apart);
     csl_communicator_destroy(communicator);
     MPI_Finalize();
     return failed;

@@ -41,6 +41,10 @@ CSL_API uint32_t csl_communicator_local_size(const csl_communicator *communicato
 /* Name of the node of a rank; lent until destroy. */
 CSL_API const char *csl_communicator_host(const csl_communicator *communicator, uint32_t rank);
 
+/* Ranks of one node share memory from the first use on, unless this was called before: then they
+ * send messages, as between nodes. All ranks must do the same. */
+CSL_API void csl_communicator_keep_memory_apart(csl_communicator *communicator);
+
 /* What a rank is doing, for the progress line and for the message about a silent rank. */
 typedef struct csl_news {
     uint32_t phase; /* of csl_phase */

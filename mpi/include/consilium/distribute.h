@@ -2,9 +2,11 @@
  * Updates to coordinate shards: every rank aggregates its own range of coordinates of all updates.
  *
  * The coordinates are cut on tile boundaries (CSL_TILE), rank r of R takes tiles [r T / R,
- * (r + 1) T / R). An update leaves its institution in R pieces as soon as it is there, while the
- * rank goes on training; each rank holds one receive buffer of [updates][its coordinates] and no
- * other copy. The rule is EXACT, so the aggregate has the same bits for any number of ranks.
+ * (r + 1) T / R). The rule is EXACT, so the aggregate has the same bits for any number of ranks.
+ *
+ * Where all ranks sit on one node, an update is written once, into memory that the others read in
+ * place. Between nodes it leaves its institution in R pieces as soon as it is there, while the rank
+ * goes on training, and each rank holds one receive buffer of [updates][its coordinates].
  */
 #ifndef CONSILIUM_DISTRIBUTE_H
 #define CONSILIUM_DISTRIBUTE_H
@@ -44,26 +46,41 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_mean(void *context,
                                                      const csl_update_block *block,
                                                      float *aggregate_out);
 
-/* Collects the updates of one round after the other. total: coordinates; row_count_max: updates of
- * a round at most. channel: 0..3, to tell collectors apart that work at the same time. */
+/*
+ * Collects the updates of one round after the other. Collective.
+ * total: coordinates; row_count_max: updates of a round at most; own_count_max: those that this
+ * rank submits at most; channel: 0..3, to tell collectors apart that work at the same time. Memory
+ * is shared where it can be and takes no more than messages would need: where few of many
+ * institutions take part in a round, a place for each costs more than a receive buffer. Errors:
+ * E_RANGE, E_NO_MEMORY, E_TIMEOUT, E_COMM.
+ */
 typedef struct csl_collector csl_collector;
 CSL_API CSL_MUST_CHECK csl_status csl_collector_create(csl_communicator *communicator,
                                                        size_t total,
                                                        uint32_t row_count_max,
+                                                       uint32_t own_count_max,
                                                        uint32_t channel,
                                                        csl_collector **collector_out);
 CSL_API void csl_collector_destroy(csl_collector *collector);
-/* Bytes of the receive buffer and of what waits to be sent, for a plan. */
+/* Whether updates stay where they are written. */
+CSL_API bool csl_collector_is_shared(const csl_collector *collector);
+/* Bytes that a rank keeps of a round's updates, its own on their way included, for a plan. */
 CSL_API uint64_t csl_collector_size(size_t total,
                                     uint32_t row_count_max,
                                     uint32_t rank,
                                     uint32_t rank_count);
 
-/* Opens a round: owners[i] is the rank that will submit row i. */
+/* Opens a round: owners[i] is the rank that will submit row i. To be called only after all ranks
+ * agreed that they are done with the rows of the round before. */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_begin(csl_collector *collector,
                                                       const uint32_t *owners,
                                                       uint32_t row_count);
-/* Sends row `row` of this rank. update: [total], copied or sent before the return. */
+/* Where row `row` of this rank is best written before it is submitted: place_out [total], lent
+ * until the submit. One place at a time. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_place(csl_collector *collector,
+                                                      uint32_t row,
+                                                      float **place_out);
+/* Sends row `row` of this rank. update: [total], the row's place, or copied before the return. */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_submit(csl_collector *collector,
                                                        uint32_t row,
                                                        const float *update);
@@ -79,5 +96,23 @@ CSL_API CSL_MUST_CHECK csl_status csl_collector_abandon(csl_collector *collector
 CSL_API CSL_MUST_CHECK csl_status csl_gather_coordinates(csl_communicator *communicator,
                                                          float *vector,
                                                          size_t total);
+
+/*
+ * A vector of which every rank writes its coordinates and reads all: the global model. One for a
+ * node where memory can be shared, else a copy on every rank.
+ */
+typedef struct csl_global_vector csl_global_vector;
+/* Collective. values [total]: the vector at the start, rank 0's count. Errors: E_NO_MEMORY,
+ * E_TIMEOUT, E_COMM. */
+CSL_API CSL_MUST_CHECK csl_status csl_global_vector_create(csl_communicator *communicator,
+                                                           const float *values,
+                                                           size_t total,
+                                                           csl_global_vector **vector_out);
+CSL_API void csl_global_vector_destroy(csl_global_vector *vector);
+/* [total] lent. Between two calls of complete all may be read and nothing written, until all ranks
+ * agreed that they are done with it. */
+CSL_API float *csl_global_vector_values(const csl_global_vector *vector);
+/* Collective, after every rank wrote its coordinates: all have all. */
+CSL_API CSL_MUST_CHECK csl_status csl_global_vector_complete(csl_global_vector *vector);
 
 #endif
