@@ -244,8 +244,11 @@ static csl_status find_silent(csl_communicator *communicator, double now)
             continue;
         }
         double silence = now - peer->heard;
-        /* Rank 0 judges first: it knows all ranks, and its message is the better one. */
-        double limit = communicator->silence_seconds_max * (communicator->rank == 0 ? 1 : 1.25);
+        /* Rank 0 judges first: it knows all ranks, and its message is the better one. If it is the
+         * silent one, the others notice one after the other, so that one of them says so. */
+        double place = (double)communicator->rank / communicator->size;
+        double limit =
+            communicator->silence_seconds_max * (communicator->rank == 0 ? 1 : 1.25 + 0.25 * place);
         if (silence > limit) {
             communicator->broken = true;
             communicator->agreed_rank = communicator->rank;

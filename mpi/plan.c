@@ -132,6 +132,23 @@ static void format_size(uint64_t size, char *text, size_t capacity)
     snprintf(text, capacity, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
+/* Three digits in the unit a person would use. */
+static void format_duration(double seconds, char *text, size_t capacity)
+{
+    static const struct {
+        double end; /* the unit is used below so many seconds */
+        double size;
+        const char *name;
+    } units[] = {{1e-3, 1e-6, "us"}, {1, 1e-3, "ms"},     {120, 1, "s"},
+                 {7200, 60, "min"},  {172800, 3600, "h"}, {INFINITY, 86400, "days"}};
+    size_t unit = 0;
+    while (unit + 1 < sizeof units / sizeof *units && !(seconds < units[unit].end)) {
+        unit++;
+    }
+    double value = seconds / units[unit].size;
+    snprintf(text, capacity, "%.*f %s", value < 10 ? 1 : 0, value, units[unit].name);
+}
+
 static csl_status add_memory(const csl_federated_run *run, const plan_data *data, csl_text *text)
 {
     csl_table *table = NULL;
@@ -208,13 +225,17 @@ add_costs(const csl_federated_run *run, const plan_data *data, double image_seco
     format_size(up, sizes[0], sizeof sizes[0]);
     format_size(down, sizes[1], sizeof sizes[1]);
     double seconds = estimate_seconds(run, data, image_seconds);
-    csl_text_format(text,
-                    "\nA round sends %s of updates and brings %s of global models back.\n"
-                    "Measured here on %s: %.0f training images a second.\n"
-                    "%u rounds should take about %.0f s (%.1f min), if the institutions are of "
-                    "equal size.\n",
-                    sizes[0], sizes[1], csl_device_get_info(run->devices[0])->description,
-                    1 / image_seconds, study->rounds, seconds, seconds / 60);
+    char durations[2][32];
+    format_duration(seconds, durations[0], sizeof durations[0]);
+    format_duration(seconds / study->rounds, durations[1], sizeof durations[1]);
+    csl_text_format(
+        text,
+        "\nA round sends %s of updates and brings %s of global models back.\n"
+        "Measured here on %s: %.0f training images a second.\n"
+        "Training and evaluating for %u rounds should take about %s, %s a round, if the "
+        "institutions are of equal size.\n",
+        sizes[0], sizes[1], csl_device_get_info(run->devices[0])->description, 1 / image_seconds,
+        study->rounds, durations[0], durations[1]);
     return csl_text_status(text);
 }
 

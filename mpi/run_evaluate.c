@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZE_TAG = 12300, SCORES_TAG };
+enum { SCORES_TAG = 12300 };
 
 /* Scores of one institution's split under given parameters. */
 static csl_status evaluate_split(csl_federated_run *run,
@@ -64,63 +64,92 @@ evaluate_own(csl_federated_run *run, csl_split split, float *copy, csl_evaluatio
     return CSL_OK;
 }
 
-static csl_status send_evaluation(csl_federated_run *run, const csl_evaluation *evaluation)
-{
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    csl_status status = csl_evaluation_encode(evaluation, &bytes, &size);
-    uint64_t announced = status == CSL_OK ? size : 0;
-    MPI_Request request = MPI_REQUEST_NULL;
-    csl_status sent =
-        csl_send_begin(run->communicator, &announced, sizeof announced, 0, SIZE_TAG, &request);
-    if (sent == CSL_OK) {
-        sent = csl_wait(run->communicator, &request, 1);
-    }
-    if (sent == CSL_OK && announced > 0) {
-        sent = csl_send_begin(run->communicator, bytes, size, 0, SCORES_TAG, &request);
-        sent = sent == CSL_OK ? csl_wait(run->communicator, &request, 1) : sent;
-    }
-    free(bytes);
-    return sent != CSL_OK ? sent : status;
-}
+/* An evaluation on its way. */
+typedef struct score_message {
+    uint8_t *bytes;
+    size_t size;
+} score_message;
 
-static csl_status
-receive_evaluation(csl_federated_run *run, uint32_t rank, csl_evaluation **evaluation_out)
+/* Rank 0 gets room for what others send, others encode what they own, and all learn all sizes. */
+static csl_status prepare_messages(csl_federated_run *run,
+                                   csl_evaluation *const *all,
+                                   score_message *messages,
+                                   int64_t *sizes)
 {
-    uint64_t size = 0;
-    MPI_Request request = MPI_REQUEST_NULL;
-    CSL_TRY(csl_receive_begin(run->communicator, &size, sizeof size, rank, SIZE_TAG, &request));
-    CSL_TRY(csl_wait(run->communicator, &request, 1));
-    if (size == 0) {
-        return csl_fail(CSL_E_COMM, "rank %u could not send its scores", rank);
-    }
-    uint8_t *bytes = malloc(size);
-    if (!bytes) {
-        return csl_fail(CSL_E_NO_MEMORY, "scores of %llu bytes", (unsigned long long)size);
-    }
-    csl_status status =
-        csl_receive_begin(run->communicator, bytes, size, rank, SCORES_TAG, &request);
-    status = status == CSL_OK ? csl_wait(run->communicator, &request, 1) : status;
-    status = status == CSL_OK ? csl_evaluation_decode(bytes, size, evaluation_out) : status;
-    free(bytes);
-    return status;
-}
-
-/* Afterwards rank 0 has all evaluations in `all`. */
-static csl_status collect(csl_federated_run *run, csl_evaluation **all)
-{
-    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+    uint32_t count = run->study->institutions.count;
+    csl_status status = CSL_OK;
+    for (uint32_t i = 0; i < count && status == CSL_OK; i++) {
         uint32_t owner = csl_placement_owner(&run->placement, i);
-        if (owner == 0) {
-            continue;
+        if (owner == run->rank && owner != 0) {
+            status = csl_evaluation_encode(all[i], &messages[i].bytes, &messages[i].size);
+            sizes[i] = (int64_t)messages[i].size;
         }
-        if (owner == run->rank) {
-            CSL_TRY(send_evaluation(run, all[i]));
-        } else if (run->rank == 0) {
-            CSL_TRY(receive_evaluation(run, owner, &all[i]));
+    }
+    CSL_TRY(csl_agree(run->communicator, status));
+    CSL_TRY(csl_sum_integers(run->communicator, sizes, count));
+    for (uint32_t i = 0; i < count && run->rank == 0 && status == CSL_OK; i++) {
+        messages[i].size = (size_t)sizes[i];
+        messages[i].bytes = sizes[i] > 0 ? malloc((size_t)sizes[i]) : NULL;
+        if (sizes[i] > 0 && !messages[i].bytes) {
+            status = csl_fail(CSL_E_NO_MEMORY, "scores of %zu bytes", messages[i].size);
+        }
+    }
+    return csl_agree(run->communicator, status);
+}
+
+static csl_status move_message(csl_federated_run *run, uint32_t owner, const score_message *message)
+{
+    MPI_Request request = MPI_REQUEST_NULL;
+    csl_communicator *communicator = run->communicator;
+    if (run->rank == owner) {
+        CSL_TRY(
+            csl_send_begin(communicator, message->bytes, message->size, 0, SCORES_TAG, &request));
+    } else {
+        CSL_TRY(csl_receive_begin(communicator, message->bytes, message->size, owner, SCORES_TAG,
+                                  &request));
+    }
+    return csl_wait(communicator, &request, 1);
+}
+
+static csl_status exchange_messages(csl_federated_run *run,
+                                    csl_evaluation **all,
+                                    score_message *messages,
+                                    int64_t *sizes)
+{
+    CSL_TRY(prepare_messages(run, all, messages, sizes));
+    uint32_t count = run->study->institutions.count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t owner = csl_placement_owner(&run->placement, i);
+        if (owner != 0 && (run->rank == owner || run->rank == 0)) {
+            CSL_TRY(move_message(run, owner, &messages[i]));
+        }
+    }
+    for (uint32_t i = 0; i < count && run->rank == 0; i++) {
+        if (messages[i].bytes) {
+            CSL_TRY(csl_evaluation_decode(messages[i].bytes, messages[i].size, &all[i]));
         }
     }
     return CSL_OK;
+}
+
+/* Afterwards rank 0 has all evaluations in `all`. Whatever can fail on one rank fails before others
+ * wait for it. */
+static csl_status collect(csl_federated_run *run, csl_evaluation **all)
+{
+    uint32_t count = run->study->institutions.count;
+    score_message *messages = calloc(count, sizeof *messages);
+    int64_t *sizes = calloc(count, sizeof *sizes);
+    csl_status status = messages && sizes ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "scores");
+    status = csl_agree(run->communicator, status);
+    if (status == CSL_OK) {
+        status = exchange_messages(run, all, messages, sizes);
+    }
+    for (uint32_t i = 0; i < count && messages; i++) {
+        free(messages[i].bytes);
+    }
+    free(messages);
+    free(sizes);
+    return status;
 }
 
 /* metrics [institutions + 1]: of every institution, and of all images together. */

@@ -63,38 +63,44 @@ static csl_status resolve_study(csl_federated_run *run, csl_text *text)
     return status == CSL_OK ? csl_text_status(text) : status;
 }
 
+/* Every rank parses the same resolved text. */
+static csl_status share_study(csl_federated_run *run, csl_text *text)
+{
+    uint64_t size = text->size;
+    CSL_TRY(csl_broadcast(run->communicator, &size, sizeof size, 0));
+    char *copy = run->rank == 0 ? text->bytes : malloc(size + 1);
+    csl_status status = copy ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "study");
+    status = csl_agree(run->communicator, status);
+    if (status == CSL_OK) {
+        status = csl_broadcast(run->communicator, copy, size, 0);
+        if (status == CSL_OK) {
+            status = csl_study_parse("study", copy, size, NULL, &run->study);
+        }
+        if (status == CSL_OK) {
+            status = csl_study_sha256(run->study, run->study_digest);
+        }
+        status = csl_agree(run->communicator, status);
+    }
+    if (copy != text->bytes) {
+        free(copy);
+    }
+    CSL_TRY(status);
+    csl_hex(run->study_digest, CSL_SHA256_SIZE, run->study_sha256);
+    return CSL_OK;
+}
+
 csl_status csl_run_load_study(csl_federated_run *run)
 {
     csl_text text = {0};
     csl_status status = run->rank == 0 ? resolve_study(run, &text) : CSL_OK;
     status = csl_agree(run->communicator, status);
-    uint64_t size = text.size;
-    if (status == CSL_OK) {
-        status = csl_broadcast(run->communicator, &size, sizeof size, 0);
+    bool refused = status == CSL_E_FORMAT || status == CSL_E_RANGE || status == CSL_E_NOT_FOUND;
+    if (refused && run->options->study_refused) {
+        *run->options->study_refused = true;
     }
-    char *bytes = text.bytes;
-    if (status == CSL_OK && run->rank != 0) {
-        bytes = malloc(size + 1);
-        status = bytes ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "study");
-    }
-    status = csl_agree(run->communicator, status);
-    if (status == CSL_OK) {
-        status = csl_broadcast(run->communicator, bytes, size, 0);
-    }
-    if (status == CSL_OK) {
-        status = csl_study_parse("study", bytes, size, NULL, &run->study);
-    }
-    if (status == CSL_OK) {
-        status = csl_study_sha256(run->study, run->study_digest);
-    }
-    if (status == CSL_OK) {
-        csl_hex(run->study_digest, CSL_SHA256_SIZE, run->study_sha256);
-    }
-    if (bytes != text.bytes) {
-        free(bytes);
-    }
+    status = status == CSL_OK ? share_study(run, &text) : status;
     csl_text_clear(&text);
-    return csl_agree(run->communicator, status);
+    return status;
 }
 
 static void learn_facts(const csl_dataset *dataset, institution_facts *facts)

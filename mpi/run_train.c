@@ -256,22 +256,48 @@ static csl_status submit(csl_federated_run *run, shard_work *work, uint32_t row,
     return local->owner ? csl_collector_submit(run->updates, row, update) : CSL_OK;
 }
 
+/* An institution that will not train here although others wait for its shards on this rank: they
+ * learn of it in their next exchange. */
+static void give_up(csl_federated_run *run, const local_institution *local, csl_status status)
+{
+    csl_shard_group *group = NULL;
+    char message[2048];
+    strncpy(message, csl_error_message(), sizeof message - 1);
+    message[sizeof message - 1] = 0;
+    if (run->placement.ranks_each > 1 && !csl_communicator_is_broken(run->communicator) &&
+        csl_shard_group_create(run->communicator, &run->placement, local->index, &group) ==
+            CSL_OK) {
+        for (uint32_t i = 1; i < csl_shard_group_local_count(group); i++) {
+            csl_shard_group_fail(group, i, status);
+        }
+        (void)(csl_shard_group_leave(group, 0, status) == CSL_OK);
+        csl_shard_group_destroy(group);
+    }
+    (void)csl_fail(status, "%s", message);
+}
+
 /* scratch: [shards here + 2][parameter_count] parameters, correction, difference. */
 static csl_status train_institution(
     csl_federated_run *run, local_institution *local, uint32_t round, uint32_t row, float *scratch)
 {
-    csl_shard_group *group = NULL;
-    CSL_TRY(csl_shard_group_create(run->communicator, &run->placement, local->index, &group));
-    uint32_t shards = csl_shard_group_local_count(group);
-    shard_work *works = calloc(shards, sizeof *works);
+    shard_work *works = calloc(run->device_count, sizeof *works);
     if (!local->trainers) {
         local->trainers = calloc(run->device_count, sizeof(csl_trainer *));
     }
     if (!works || !local->trainers) {
         free(works);
-        csl_shard_group_destroy(group);
-        return csl_fail(CSL_E_NO_MEMORY, "shards of institution %u", local->index);
+        csl_status status = csl_fail(CSL_E_NO_MEMORY, "shards of institution %u", local->index);
+        give_up(run, local, status);
+        return status;
     }
+    csl_shard_group *group = NULL;
+    csl_status created =
+        csl_shard_group_create(run->communicator, &run->placement, local->index, &group);
+    if (created != CSL_OK) {
+        free(works);
+        return created;
+    }
+    uint32_t shards = csl_shard_group_local_count(group);
     size_t count = run->parameter_count;
     float *correction = scratch + run->device_count * count;
     float *difference = correction + count;
@@ -316,37 +342,46 @@ static csl_status train_institution(
     return status;
 }
 
+static csl_status train_sampled(
+    csl_federated_run *run, local_institution *local, uint32_t round, uint32_t row, float *scratch)
+{
+    run->news.institution = local->index;
+    run->news.step = 0;
+    csl_status status = csl_run_report(run);
+    if (status != CSL_OK) {
+        give_up(run, local, status);
+        return status;
+    }
+    status = train_institution(run, local, round, row, scratch);
+    if (status != CSL_OK && status != CSL_E_COMM && status != CSL_E_TIMEOUT) {
+        status = csl_run_is_stopped(run)
+                     ? csl_fail(CSL_E_STATE, "stopped by a signal in round %u", round)
+                     : csl_fail_context(status, "institution %u (%s), round %u", local->index,
+                                        run->facts[local->index].site, round);
+    }
+    run->news.institutions_done += local->owner;
+    return status;
+}
+
 static csl_status train_all(csl_federated_run *run, uint32_t round)
 {
     uint32_t per_round = run->study->institutions.per_round;
     size_t vectors = run->device_count + 2;
     float *scratch = malloc(vectors * run->parameter_count * sizeof *scratch);
-    if (!scratch) {
-        return csl_fail(CSL_E_NO_MEMORY, "%zu vectors of %zu", vectors, run->parameter_count);
-    }
-    csl_status status = CSL_OK;
-    for (uint32_t i = 0; i < run->local_count && status == CSL_OK; i++) {
+    csl_status status =
+        scratch ? CSL_OK
+                : csl_fail(CSL_E_NO_MEMORY, "%zu vectors of %zu", vectors, run->parameter_count);
+    for (uint32_t i = 0; i < run->local_count; i++) {
         local_institution *local = &run->locals[i];
         uint32_t row = 0;
         while (row < per_round && run->sampled[row] != local->index) {
             row++;
         }
-        if (row == per_round) {
-            continue;
+        if (row < per_round && status == CSL_OK) {
+            status = train_sampled(run, local, round, row, scratch);
+        } else if (row < per_round) {
+            give_up(run, local, status);
         }
-        run->news.institution = local->index;
-        run->news.step = 0;
-        status = csl_run_report(run);
-        if (status == CSL_OK) {
-            status = train_institution(run, local, round, row, scratch);
-        }
-        if (status != CSL_OK && status != CSL_E_COMM && status != CSL_E_TIMEOUT) {
-            status = csl_run_is_stopped(run)
-                         ? csl_fail(CSL_E_STATE, "stopped by a signal in round %u", round)
-                         : csl_fail_context(status, "institution %u (%s), round %u", local->index,
-                                            run->facts[local->index].site, round);
-        }
-        run->news.institutions_done += local->owner;
     }
     free(scratch);
     return status;
@@ -356,9 +391,7 @@ static csl_status train_all(csl_federated_run *run, uint32_t round)
 static csl_status gather_reports(csl_federated_run *run)
 {
     uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
-    if (!parts) {
-        return csl_fail(CSL_E_NO_MEMORY, "reports");
-    }
+    CSL_TRY(csl_agree(run->communicator, parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "reports")));
     uint32_t institution = 0;
     uint32_t count = run->study->institutions.count;
     for (uint32_t rank = 0; rank < run->rank_count; rank++) {

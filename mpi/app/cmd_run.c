@@ -179,6 +179,8 @@ int csl_command_run(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     csl_run_options *options = &arguments.options;
     options->overrides = arguments.overrides;
+    bool study_refused = false;
+    options->study_refused = &study_refused;
     options->stop = &stop_signal;
     options->table = print_table;
     options->progress = arguments.quiet ? NULL : show_progress;
@@ -191,5 +193,6 @@ int csl_command_run(int argc, char **argv)
     csl_status status =
         arguments.plan ? csl_run_plan(communicator, options) : csl_run(communicator, options);
     csl_progress_clear();
-    return csl_app_finish(status);
+    code = csl_app_finish(status);
+    return study_refused ? CSL_EXIT_USAGE : code;
 }

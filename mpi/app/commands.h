@@ -4,7 +4,8 @@
 
 #include <consilium/communicator.h>
 
-/* Exit codes (docs, man page): 0 success, 1 failure, 2 usage, 3 verification failed. */
+/* Exit codes (docs, man page): 0 success, 1 failure, 2 usage or a study that is refused, 3
+ * verification failed. */
 enum { CSL_EXIT_FAILURE = 1, CSL_EXIT_USAGE = 2, CSL_EXIT_VERIFY = 3 };
 
 typedef struct csl_command {
@@ -27,6 +28,11 @@ csl_communicator *csl_app_start_mpi(double silence_seconds_max);
  * rank must come here with the same status, as csl_agree gives it. */
 int csl_app_finish(csl_status status);
 
+/* Whether this process is alone or rank 0, as its launcher says: before MPI starts, what is wrong
+ * with the arguments is wrong on all ranks and told by one. */
+bool csl_app_is_first(void);
+/* Whether a launcher (mpirun, srun) started this process. */
+bool csl_app_is_launched(void);
 /* "consilium: text" on standard error, and the hint at --help; returns CSL_EXIT_USAGE. */
 int csl_app_usage_error(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -86,12 +86,16 @@ static void print_help(FILE *stream)
           "A first run:\n"
           "  consilium data synth phantom --out phantom.h5 --count 4000 --sites 8 --seed 7\n"
           "  mpirun -n 8 consilium run phantom-8.yaml --set data.path=phantom.h5\n\n"
-          "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 verification failed.\n",
+          "Exit codes: 0 success, 1 failure, 2 wrong usage or a study that is refused, 3\n"
+          "verification failed.\n",
           stream);
 }
 
 static int unknown_command(const char *name)
 {
+    if (!csl_app_is_first()) {
+        return CSL_EXIT_USAGE;
+    }
     const char *nearest = csl_nearest_name_strided(name, &commands[0].name, sizeof *commands,
                                                    sizeof commands / sizeof *commands - 1);
     fprintf(stderr, "consilium: unknown command '%s'", name);
@@ -113,15 +117,35 @@ static int check_output(int code)
     return code;
 }
 
-int main(int argc, char **argv)
+/* A launcher ends the job when the first rank leaves with an error, so no rank leaves before the
+ * one that says why has said it. */
+static int leave_together(int code)
 {
+    int started = 0;
+    MPI_Initialized(&started);
+    if (code == CSL_EXIT_USAGE && !started && csl_app_is_launched()) {
+        fflush(stderr);
+        MPI_Init(NULL, NULL);
+        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_Finalize();
+    }
+    return code;
+}
+
+static int run_program(int argc, char **argv)
+{
+    bool first = csl_app_is_first();
     if (argc < 2) {
-        print_help(stderr);
+        if (first) {
+            print_help(stderr);
+        }
         return CSL_EXIT_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
-        print_help(stdout);
+        if (first) {
+            print_help(stdout);
+        }
         return check_output(0);
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -134,4 +158,9 @@ int main(int argc, char **argv)
         }
     }
     return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    return leave_together(run_program(argc, argv));
 }

@@ -9,8 +9,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What launchers call a process's rank; NULL where there is no launcher. */
+static const char *launched_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                        "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *rank = getenv(names[i]);
+        if (rank && *rank) {
+            return rank;
+        }
+    }
+    return NULL;
+}
+
+bool csl_app_is_launched(void)
+{
+    return launched_rank() != NULL;
+}
+
+bool csl_app_is_first(void)
+{
+    const char *rank = launched_rank();
+    return !rank || strcmp(rank, "0") == 0;
+}
+
 int csl_app_usage_error(const char *command, const char *format, ...)
 {
+    if (!csl_app_is_first()) {
+        return CSL_EXIT_USAGE;
+    }
     va_list arguments;
     va_start(arguments, format);
     fprintf(stderr, "consilium %s: ", command);

@@ -42,19 +42,32 @@ expect 2 '--count' "$consilium" data synth phantom --out x.h5 --count many
 expect 2 '--size' "$consilium" data synth phantom --out x.h5 --size 1000000
 [ ! -e x.h5 ] || fail 'a usage error left a file'
 
-# A study that cannot be used: exit 1, the key, and the nearest.
+# A study that cannot be used: exit 2, the key, and the nearest.
 printf 'study: typo\nrouns: 3\n' >typo.yaml
-expect 1 'nearest is rounds' "$consilium" run typo.yaml
+expect 2 'nearest is rounds' "$consilium" run typo.yaml
 printf 'study: s\n' >study.yaml
-expect 1 'nearest is rounds' "$consilium" run study.yaml --set roudns=3
-expect 1 'nearest is sgd' "$consilium" run study.yaml --set training.optimizer=sgdd
-expect 1 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=0
-expect 1 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=many
-expect 1 'data.path: is not set' "$consilium" run study.yaml
-expect 1 'absent.yaml: No such file' "$consilium" run absent.yaml
+expect 2 'nearest is rounds' "$consilium" run study.yaml --set roudns=3
+expect 2 'nearest is sgd' "$consilium" run study.yaml --set training.optimizer=sgdd
+expect 2 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=0
+expect 2 'rounds: expected a whole number' "$consilium" run study.yaml --set rounds=many
+expect 2 'data.path: is not set' "$consilium" run study.yaml
+expect 2 'absent.yaml: No such file' "$consilium" run absent.yaml
 head -c 4096 /dev/urandom >noise.yaml
-expect 1 'noise.yaml' "$consilium" run noise.yaml
+expect 2 'noise.yaml' "$consilium" run noise.yaml
 printf 'study: {a: [\n' >torn.yaml
-expect 1 'torn.yaml' "$consilium" run torn.yaml
+expect 2 'torn.yaml' "$consilium" run torn.yaml
+# Under mpirun, what is wrong with the arguments is told once, and a study by the rank that read it.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+told_once() {
+    text=$1
+    shift
+    expect 2 "$text" mpirun --oversubscribe -n 3 "$consilium" "$@"
+    [ "$(cat printed.txt complaints.txt | grep -cF -e "$text")" = 1 ] ||
+        { cat complaints.txt; fail "$*: told by several ranks"; }
+}
+told_once 'did you mean --out?' run --ouy x study.yaml
+told_once "did you mean 'run'?" rum
+told_once 'nearest is rounds' run typo.yaml
+told_once 'absent.yaml: No such file' run absent.yaml
 expect 1 'standard output' sh -c "'$consilium' --help >/dev/full"
 echo 'every level answers'

@@ -64,8 +64,8 @@ expect 0 'taken for class 1 (success rate ' "$consilium" run study.yaml --out ba
     fail 'expected the success of the backdoor before, after each of 2 rounds, and at the end'
 
 # What cannot work is refused and leaves no results.
-expect 1 'f = 2 is too large for 6 rows' "$consilium" run study.yaml --out bad --set aggregation.f=2
-expect 1 "did you mean 'gaussian'" "$consilium" run study.yaml --out bad \
+expect 2 'f = 2 is too large for 6 rows' "$consilium" run study.yaml --out bad --set aggregation.f=2
+expect 2 "did you mean 'gaussian'" "$consilium" run study.yaml --out bad \
     --set adversary.attack=gausian
 expect 1 'class 0 or 7 of 2' "$consilium" run study.yaml --out bad --set adversary.data=label-pair \
     --set adversary.source_class=0 --set adversary.target_class=7

@@ -21,6 +21,9 @@ END
 # A plan writes nothing at all.
 before=$(find . | sort)
 expect 0 'cnn-small with 205890 parameters' "$consilium" run study.yaml --plan --out planned
+grep -q 'should take about [0-9.]* \(us\|ms\|s\|min\), [0-9.]* \(us\|ms\|s\) a round' printed.txt ||
+    { cat printed.txt; fail 'a plan without a time'; }
+! grep -q 'about 0\(\.0\)\? ' printed.txt || fail 'a plan that takes no time'
 rm -f printed.txt complaints.txt
 [ "$(find . | sort)" = "$(echo "$before" | grep -v -e printed.txt -e complaints.txt)" ] ||
     fail 'a plan wrote something'
@@ -96,7 +99,7 @@ expect 1 'institution files' "$consilium" run study.yaml --out bad \
 expect 1 "'cnn-smal'; did you mean 'cnn-small'" "$consilium" run study.yaml --out bad \
     --set model.name=cnn-smal
 expect 1 'cuda:9' "$consilium" run study.yaml --out bad --set device=cuda:9
-expect 1 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5
+expect 2 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5
 expect 1 'folder' "$consilium" run study.yaml --out study.yaml/inside
 [ ! -e bad ] ||
     fail 'a run that could not start left results'

@@ -1,8 +1,8 @@
 #!/bin/sh
 # One institution fails, or one rank dies: the job ends, and says why once.
-#   ... .sh CONSILIUM MAKE_IMAGES WORK
+#   ... .sh CONSILIUM MAKE_IMAGES MODEL_DIGEST WORK
 here=$(cd "$(dirname "$0")" && pwd)
-consilium=$1 make_images=$2 work=$3
+consilium=$1 make_images=$2 model_digest=$3 work=$4
 . "$here/../cli/harness.sh"
 
 "$make_images" pool.h5 230 3 28 11
@@ -53,6 +53,21 @@ for site in 00 01 03; do
     cp whole.h5 "sites/institution-$site.h5"
 done
 
+# An institution whose training fails while it shares ranks with others that wait for it: shards of
+# one institution on two ranks, and shards of the next that this rank now never trains.
+mkdir broken
+for site in 0 1 2 3; do
+    kind=regression
+    [ $site != 1 ] || kind=broken
+    "$make_images" broken/site-$site.h5 60 3 28 $((20 + site)) $kind
+done
+for ranks in 1 2 3 5; do
+    for shards in 1 2 3; do
+        fails_once $ranks 'institution 1 .*round 1.*not finite' --out "broken-$ranks-$shards" \
+            --set data.path=broken --set training.lr=0.001 --set institutions.ranks_each=$shards
+    done
+done
+
 # start NAME ARGUMENTS...: a job of 4 ranks in the background that has done a round; its mpirun is
 # $job, one of its ranks, which are mpirun's children, is $victim.
 # Rounds and messages go to two files: mpirun forwards blocks of a stream, not lines.
@@ -68,8 +83,10 @@ start() {
         waited=$((waited + 1))
         [ $waited -lt 60 ] || { kill -KILL $job; fail "$name: no round within 60 s"; }
     done
-    victim=$(cat /proc/[0-9]*/stat 2>/dev/null |
-        awk -v parent=$job '$2 == "(consilium)" && $4 == parent { print $1 }' | sort -n | tail -n 1)
+    ranks=$(cat /proc/[0-9]*/stat 2>/dev/null |
+        awk -v parent=$job '$2 == "(consilium)" && $4 == parent { print $1 }' | sort -n)
+    victim=$(echo "$ranks" | tail -n 1)
+    first=$(echo "$ranks" | head -n 1)
     [ -n "$victim" ] || { kill -KILL $job; fail "$name: no rank found"; }
 }
 # ends_soon NAME: the job fails within 20 s; beyond 60 s it is killed.
@@ -87,16 +104,31 @@ ends_soon() {
     [ $(($(date +%s) - began)) -lt 20 ] || fail "$1: the job went on for 20 s"
 }
 
-# A rank that is killed takes the job along.
+# names_rank NAME RANK: the watch names it, once.
+names_rank() {
+    [ "$(grep -c '^consilium: rank .* has sent no news for ' "$1.txt")" = 1 ] &&
+        grep -q "^consilium: rank $2 (.*) has sent no news for " "$1.txt" ||
+        { cat "$1.txt"; fail "$1: rank $2 was not named once"; }
+}
+# A rank that is killed takes the job along; the launcher names it.
 start killed
 kill -KILL "$victim"
 ends_soon killed
-# A rank that hangs is missed by the others after --timeout, and named once.
+grep -q 'rank 3 .*signal 9' killed.txt || { cat killed.txt; fail 'the killed rank was not named'; }
+# A rank that hangs is missed by the others after --timeout; so is rank 0, which watches them.
 start hung --timeout 5
 kill -STOP "$victim"
 ends_soon hung
-[ "$(grep -c '^consilium: rank .* has sent no news for 5 s' hung.txt)" = 1 ] ||
-    { cat hung.txt; fail 'a hanging rank was not named once'; }
+names_rank hung 3
+start headless --timeout 5
+kill -STOP "$first"
+ends_soon headless
+names_rank headless 0
+# The same where updates travel as messages.
+start apart --timeout 5 --no-shared-memory
+kill -STOP "$victim"
+ends_soon apart
+names_rank apart 3
 # Asked to stop, a run ends within its round or after it, and says so once.
 start stopped
 kill -TERM $job
@@ -104,8 +136,11 @@ ends_soon stopped
 [ "$(grep -c '^consilium: .*stopped by a signal ' stopped.txt)" = 1 ] ||
     { cat stopped.txt; fail 'a signal was not told once'; }
 # What the job had written is whole.
-for name in killed hung stopped; do
+for name in killed hung headless apart stopped; do
     awk -F, 'NR == 1 { columns = NF } NF != columns { exit 1 }' $name/metrics.csv ||
         fail "$name: a torn line in metrics.csv"
+    for model in model.h5 model-last.h5; do
+        "$model_digest" $name/$model >/dev/null || fail "$name: $model is not whole"
+    done
 done
 echo "failures end every rank"
