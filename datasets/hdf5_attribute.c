@@ -1,6 +1,8 @@
 #include "hdf5_support.h"
 
 #include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,32 +60,41 @@ static bool copy_text(char *target, size_t capacity, const char *source, size_t 
     return true;
 }
 
-/* Reads `count` texts of fixed or variable length into slots of `capacity` bytes. */
-static bool read_texts(hid_t attribute, uint64_t count, char *texts, size_t capacity)
+/*
+ * Reads `count` texts of fixed length into slots of `capacity` bytes. Those of variable length lie
+ * in HDF5's global heap, where a damaged file makes libhdf5 1.10.8 (H5HG_read) copy beyond its own
+ * memory or never end: they are refused unread.
+ */
+static csl_status read_texts(const csl_h5_file *file,
+                             const char *object,
+                             const char *name,
+                             hid_t attribute,
+                             uint64_t count,
+                             char *texts,
+                             size_t capacity)
 {
     hid_t type = H5Aget_type(attribute);
     size_t size = H5Tget_size(type);
     bool is_text = H5Tget_class(type) == H5T_STRING;
-    bool variable = is_text && H5Tis_variable_str(type) > 0;
-    bool good =
-        is_text && size != 0 && count <= ATTRIBUTE_SIZE_MAX / (variable ? sizeof(char *) : size);
-    char *raw = good ? calloc(count, size) : NULL;
-    good = raw && H5Aread(attribute, type, raw) >= 0;
+    bool variable = is_text && H5Tis_variable_str(type) != 0;
+    bool sized = is_text && !variable && size != 0 && count <= ATTRIBUTE_SIZE_MAX / size;
+    char *raw = sized ? calloc(count, size) : NULL;
+    bool good = raw && H5Aread(attribute, type, raw) >= 0;
+    H5Tclose(type);
     for (uint64_t i = 0; good && i < count; i++) {
-        const char *source = raw + i * size;
-        if (variable) {
-            memcpy(&source, raw + i * size, sizeof source);
-        }
-        good = copy_text(texts + i * capacity, capacity, source, variable ? capacity : size);
-    }
-    if (raw && variable) {
-        hid_t space = H5Aget_space(attribute);
-        H5Dvlen_reclaim(type, space, H5P_DEFAULT, raw);
-        H5Sclose(space);
+        good = copy_text(texts + i * capacity, capacity, raw + i * size, size);
     }
     free(raw);
-    H5Tclose(type);
-    return good;
+    if (variable) {
+        return attribute_fails(file, object, name, "text of fixed length (NumPy type 'S')",
+                               "text of variable length, which HDF5 does not read safely");
+    }
+    char expected[64];
+    snprintf(expected, sizeof expected, "text below %zu bytes", capacity);
+    return good ? CSL_OK
+                : attribute_fails(file, object, name, expected,
+                                  !is_text ? "another type"
+                                           : "a longer, damaged or unprintable one");
 }
 
 csl_status csl_h5_read_text(
@@ -94,15 +105,19 @@ csl_status csl_h5_read_text(
         return attribute_fails(file, object, name, "a text", "none");
     }
     char *text = calloc(1, capacity);
-    bool good = text && element_count(attribute) == 1 && read_texts(attribute, 1, text, capacity);
+    csl_status status = text ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "%s: no memory", file->path);
+    if (status == CSL_OK && element_count(attribute) != 1) {
+        status = attribute_fails(file, object, name, "one text", "none or several");
+    }
+    if (status == CSL_OK) {
+        status = read_texts(file, object, name, attribute, 1, text, capacity);
+    }
     H5Aclose(attribute);
-    if (good) {
+    if (status == CSL_OK) {
         memcpy(text_out, text, capacity);
     }
     free(text);
-    return good ? CSL_OK
-                : attribute_fails(file, object, name, "one short text",
-                                  "something else or a longer one");
+    return status;
 }
 
 csl_status csl_h5_read_names(const csl_h5_file *file,
@@ -117,13 +132,16 @@ csl_status csl_h5_read_names(const csl_h5_file *file,
         return attribute_fails(file, object, name, "an array of texts", "none");
     }
     uint64_t count = element_count(attribute);
-    bool good = count != 0 && count <= count_max &&
-                read_texts(attribute, count, names_out[0], CSL_NAME_MAX);
-    H5Aclose(attribute);
-    if (!good) {
-        return attribute_fails(file, object, name, "an array of texts below 64 bytes each",
-                               "something else, more or longer ones");
+    csl_status status = CSL_OK;
+    if (count == 0 || count > count_max) {
+        status = csl_fail(CSL_E_FORMAT,
+                          "%s: %s attribute %s: expected 1..%" PRIu64 " texts, found %" PRIu64,
+                          file->path, object, name, count_max, count);
+    } else {
+        status = read_texts(file, object, name, attribute, count, names_out[0], CSL_NAME_MAX);
     }
+    H5Aclose(attribute);
+    CSL_TRY(status);
     *count_out = count;
     return CSL_OK;
 }
@@ -210,91 +228,4 @@ csl_status csl_h5_write_number(const csl_h5_file *file,
 {
     return write_attribute(file, object, name, H5Tcopy(stored_type), memory_type,
                            H5Screate(H5S_SCALAR), value);
-}
-
-bool csl_name_identifies(const char *name)
-{
-    /* HIPAA 45 CFR 164.514(b)(2)(i) and the DICOM keywords that hold the same. */
-    static const char *const contained[] = {
-        "patientname",    "patientbirth", "patientaddress",  "patienttelephone",
-        "birthdate",      "dateofbirth",  "birthday",        "medicalrecord",
-        "socialsecurity", "healthplan",   "accessionnumber", "phonenumber",
-        "emailaddress",   "insuranceid",  "licensenumber",   "referringphysician",
-        "operatorsname",  "familyname",   "surname",         "firstname",
-        "lastname",       "fullname",     "streetaddress",   "postcode",
-        "zipcode"};
-    static const char *const exact[] = {"patientid", "mrn",   "dob", "ssn",
-                                        "phone",     "email", "fax", "address"};
-    char folded[256];
-    size_t length = 0;
-    for (; *name && length + 1 < sizeof folded; name++) {
-        if (isalnum((unsigned char)*name)) {
-            folded[length++] = (char)tolower((unsigned char)*name);
-        }
-    }
-    folded[length] = 0;
-    for (size_t i = 0; i < sizeof contained / sizeof *contained; i++) {
-        if (strstr(folded, contained[i])) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
-        if (strcmp(folded, exact[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-typedef struct identifying_search {
-    char object[256];
-    char name[256];
-    bool found;
-} identifying_search;
-
-static herr_t
-look_at_attribute(hid_t object, const char *name, const H5A_info_t *info, void *context)
-{
-    (void)object;
-    (void)info;
-    identifying_search *search = context;
-    if (!csl_name_identifies(name)) {
-        return 0;
-    }
-    search->found = true;
-    strncpy(search->name, name, sizeof search->name - 1);
-    return 1;
-}
-
-static herr_t look_at_object(hid_t root, const char *name, const H5O_info_t *info, void *context)
-{
-    (void)info;
-    identifying_search *search = context;
-    strncpy(search->object, name, sizeof search->object - 1);
-    const char *last = strrchr(name, '/');
-    if (csl_name_identifies(last ? last + 1 : name)) {
-        search->found = true;
-        return 1;
-    }
-    hsize_t position = 0;
-    return H5Aiterate_by_name(root, name, H5_INDEX_NAME, H5_ITER_NATIVE, &position,
-                              look_at_attribute, search, H5P_DEFAULT);
-}
-
-csl_status csl_h5_refuse_identifying(const csl_h5_file *file)
-{
-    identifying_search search = {0};
-    if (H5Ovisit2(file->id, H5_INDEX_NAME, H5_ITER_NATIVE, look_at_object, &search,
-                  H5O_INFO_BASIC) < 0) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: expected a readable tree of objects, found a damaged one", file->path);
-    }
-    if (search.found) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: %s%s%s: expected de-identified data, found a name that identifies "
-                        "patients",
-                        file->path, search.object, search.name[0] ? " attribute " : "",
-                        search.name);
-    }
-    return CSL_OK;
 }

@@ -1,4 +1,5 @@
-/* An HDF5 file driver whose writes never fail from HDF5's point of view. */
+/* HDF5 file drivers: one whose writes never fail from HDF5's point of view, one that reads what
+ * nobody vouches for. */
 #ifndef CSL_HDF5_DRIVER_H
 #define CSL_HDF5_DRIVER_H
 
@@ -17,5 +18,8 @@ typedef struct csl_h5_writer {
  * and lets HDF5 close normally; the caller looks at writer->failure afterwards and drops the file.
  */
 CSL_MUST_CHECK csl_status csl_h5_set_writer(hid_t access_list, csl_h5_writer *writer);
+
+/* Sets the driver for reading: no metadata accumulator, no byte beyond the end of the file. */
+CSL_MUST_CHECK csl_status csl_h5_set_reader(hid_t access_list);
 
 #endif

@@ -27,8 +27,10 @@ csl_status csl_h5_open(const char *path, csl_h5_file *file_out)
     silence();
     hid_t access_list = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fclose_degree(access_list, H5F_CLOSE_STRONG);
-    hid_t id = H5Fopen(path, H5F_ACC_RDONLY, access_list);
+    csl_status status = csl_h5_set_reader(access_list);
+    hid_t id = status == CSL_OK ? H5Fopen(path, H5F_ACC_RDONLY, access_list) : -1;
     H5Pclose(access_list);
+    CSL_TRY(status);
     if (id < 0) {
         return csl_fail(CSL_E_FORMAT, "%s: expected a whole HDF5 file, found %s (%lld bytes)", path,
                         H5Fis_hdf5(path) > 0 ? "a damaged or truncated one" : "something else",

@@ -51,6 +51,13 @@ bool csl_h5_exists(const csl_h5_file *file, const char *name);
 CSL_MUST_CHECK csl_status csl_h5_look(const csl_h5_file *file,
                                       const char *name,
                                       csl_h5_array *array_out);
+/* The part of csl_h5_look that unpacks every chunk once, since HDF5 does not check that it unpacks
+ * to its declared size. creation: the array's creation list. */
+CSL_MUST_CHECK csl_status csl_h5_check_chunks(const csl_h5_file *file,
+                                              const char *name,
+                                              hid_t array,
+                                              hid_t creation,
+                                              const csl_h5_array *found);
 CSL_MUST_CHECK csl_status csl_h5_read(const csl_h5_file *file,
                                       const char *name,
                                       hid_t memory_type,
@@ -65,7 +72,8 @@ CSL_MUST_CHECK csl_status csl_h5_write(const csl_h5_file *file,
 CSL_MUST_CHECK csl_status csl_h5_make_group(const csl_h5_file *file, const char *name);
 
 bool csl_h5_has_attribute(const csl_h5_file *file, const char *object, const char *name);
-/* Text attribute of fixed or variable length; at most capacity - 1 bytes. Missing is E_FORMAT. */
+/* Text attribute of fixed length; at most capacity - 1 bytes. Missing is E_FORMAT, and so is one of
+ * variable length, which libhdf5 does not read safely. */
 CSL_MUST_CHECK csl_status csl_h5_read_text(
     const csl_h5_file *file, const char *object, const char *name, char *text_out, size_t capacity);
 CSL_MUST_CHECK csl_status csl_h5_write_text(const csl_h5_file *file,

@@ -323,7 +323,9 @@ static csl_status fill(const npz_archive *archive, const int64_t *labels, csl_da
     for (uint64_t i = 0; dataset->targets && i < dataset->count * dataset->class_count; i++) {
         dataset->targets[i] = (float)labels[i];
     }
-    return csl_dataset_check(dataset);
+    return csl_dataset_check(dataset) == CSL_OK
+               ? CSL_OK
+               : csl_fail_context(CSL_E_FORMAT, "%s", archive->zip.path);
 }
 
 static csl_status build(npz_archive *archive, csl_dataset **dataset_out)

@@ -93,8 +93,15 @@ csl_updates_read_labels(const csl_h5_file *file, uint32_t count, char (*labels_o
                 H5Sget_simple_extent_ndims(space) == 1 &&
                 H5Sget_simple_extent_dims(space, &extent, NULL) == 1 && extent == count &&
                 H5Pget_external_count(creation) == 0 && H5Pget_layout(creation) != H5D_VIRTUAL;
-    csl_status status =
-        good ? read_texts(file, array, type, count, labels_out) : wrong_names(file, count);
+    csl_status status = good ? CSL_OK : wrong_names(file, count);
+    if (good && H5Pget_layout(creation) == H5D_CHUNKED) {
+        csl_h5_array found = {
+            .rank = 1, .extent = {count}, .count = count, .size = H5Tget_size(type)};
+        status = csl_h5_check_chunks(file, NAMES, array, creation, &found);
+    }
+    if (status == CSL_OK) {
+        status = read_texts(file, array, type, count, labels_out);
+    }
     H5Pclose(creation);
     H5Sclose(space);
     H5Tclose(type);

@@ -2,22 +2,9 @@
 #ifndef CSL_UPDATES_FUZZ_H
 #define CSL_UPDATES_FUZZ_H
 
-#include "test_support.h"
+#include "fuzz_file.h"
 
 #include <consilium/updates.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static inline void csl_fuzz_write(const char *path, const uint8_t *data, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(data, 1, size, file) != size || fclose(file) != 0) {
-        abort();
-    }
-}
 
 /* Opens and reads all that is small enough; whatever was accepted must have a row and a name. */
 static inline void csl_fuzz_read(const char *path)

@@ -276,6 +276,26 @@ static void equal_content_has_equal_digests_and_any_change_shows(void)
     csl_dataset_destroy(dataset);
 }
 
+/* Files that once ended the program by a signal, kept as seeds of the fuzz target. */
+static void files_that_broke_libhdf5_are_refused(void)
+{
+    const char *const cases[][2] = {
+        {"variable.h5", "attribute class_names: expected text of fixed length"},
+        {"cycle.h5", "expected at most 8 levels"},
+        {"chunk-too-large.h5", "/images: chunk at image 0: expected 1573008 bytes when unpacked"},
+        {"address-too-large.h5", "a damaged or truncated one"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        csl_dataset *read = NULL;
+        snprintf(path_, sizeof path_, "%s/tests/fuzz/corpus/dataset/%s", CSL_SOURCE_DIR,
+                 cases[i][0]);
+        CHECK_STATUS(csl_dataset_read(path_, &read), CSL_E_FORMAT);
+        CHECK_CONTAINS(csl_error_message(), cases[i][0]);
+        CHECK_CONTAINS(csl_error_message(), cases[i][1]);
+        CU_ASSERT_PTR_NULL(read);
+    }
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -288,6 +308,7 @@ int main(void)
         {"every truncation is refused", every_truncation_is_refused},
         {"missing files and folders are named", missing_files_and_folders_are_named},
         {"values out of range are not written", values_out_of_range_are_not_written},
+        {"files that broke libhdf5 are refused", files_that_broke_libhdf5_are_refused},
         {"a full disk leaves the earlier file whole", a_full_disk_leaves_the_earlier_file_whole},
         {"equal content has equal digests, any change shows",
          equal_content_has_equal_digests_and_any_change_shows},

@@ -1,0 +1,36 @@
+/* What the targets for files share: the input as a file, and a refusal that says why. */
+#ifndef CSL_FUZZ_FILE_H
+#define CSL_FUZZ_FILE_H
+
+#include "test_support.h"
+
+#include <consilium/status.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static inline void csl_fuzz_write(const char *path, const uint8_t *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(data, 1, size, file) != size || fclose(file) != 0) {
+        abort();
+    }
+}
+
+/* True if accepted. A refusal names the file, says something, and is no fault of the program's. */
+static inline int csl_fuzz_accepted(csl_status status, const char *path)
+{
+    if (status == CSL_OK) {
+        return 1;
+    }
+    if (status <= CSL_E_CORRUPT || !strstr(csl_error_message(), path)) {
+        fprintf(stderr, "status %d: %s\n", (int)status, csl_error_message());
+        abort();
+    }
+    return 0;
+}
+
+#endif
