@@ -82,12 +82,41 @@ static csl_status measure_image(csl_federated_run *run, const csl_dataset *sampl
 }
 
 typedef struct rank_memory {
-    uint64_t model;    /* global model, best model, server state, scratch vectors */
+    uint64_t model;    /* global model, best model, server state, an institution's own vectors */
     uint64_t training; /* activations, gradients, optimiser */
     uint64_t evaluation;
     uint64_t receive;
+    uint64_t rule; /* aggregate, hostile updates, what the rule keeps from round to round */
     uint64_t images;
 } rank_memory;
+
+/* Vectors of a rank's coordinates beside the updates. */
+static csl_status count_rule_vectors(const csl_study *study, uint64_t *count_out)
+{
+    const csl_rule_info *rule = NULL;
+    CSL_TRY(csl_rule_find(study->aggregation.spec.rule, &rule));
+    *count_out = 1;
+    if (rule->needs & CSL_NEEDS_CENTRE) {
+        *count_out += 1;
+    }
+    if (rule->needs & CSL_NEEDS_HISTORY) {
+        *count_out += study->institutions.count;
+    }
+    if (strcmp(study->adversary.spec.attack, "none") != 0) {
+        *count_out += study->adversary.institutions.count + 1;
+    }
+    return CSL_OK;
+}
+
+/* Vectors of all coordinates that a rank keeps or works on. */
+static uint64_t count_vectors(const csl_federated_run *run, uint32_t institutions, uint32_t shards)
+{
+    const csl_study *study = run->study;
+    bool control = csl_federation_has_control(run->federation);
+    return 2 + shards + (csl_federation_has_moments(run->federation) ? 2u : 0u) +
+           (control ? 3 + institutions : 0u) + (study->evaluation.cross_site ? institutions : 0u) +
+           (csl_federation_local_count(run->federation) > 0 ? 1u : 0u);
+}
 
 /* docs/ARCHITECTURE.md, "Memory of a rank". */
 static csl_status count_memory(const csl_federated_run *run,
@@ -97,26 +126,32 @@ static csl_status count_memory(const csl_federated_run *run,
 {
     const csl_study *study = run->study;
     uint64_t vector = run->parameter_count * sizeof(float);
+    uint64_t own =
+        csl_coordinates_of(run->parameter_count, rank, run->rank_count).count * sizeof(float);
     uint32_t institutions = csl_placement_count(&run->placement, rank);
     uint32_t first = 0;
     uint32_t end = 0;
     csl_placement_shards(&run->placement, rank, &first, &end);
     uint32_t shards =
         end - first < study->institutions.ranks_each ? end - first : study->institutions.ranks_each;
-    bool control = csl_federation_has_control(run->federation);
-    uint64_t vectors = 2 + (csl_federation_has_moments(run->federation) ? 2u : 0u) +
-                       (control ? 1 + institutions : 0u) +
-                       (study->evaluation.cross_site ? institutions : 0u) + shards + 2;
-    memory->model = vectors * vector;
+    memory->model = count_vectors(run, institutions, shards) * vector;
     uint64_t device = 0;
     CSL_TRY(csl_model_memory_size(run->spec, study->training.batch, true, &device));
     uint64_t moments = study->training.optimizer == CSL_OPTIMIZER_ADAMW ? 2 : 1;
     memory->training = shards * (device + moments * vector);
     CSL_TRY(csl_model_memory_size(run->spec, study->evaluation.batch, false, &memory->evaluation));
-    memory->receive = (control ? 2u : 1u) * csl_collector_size(run->parameter_count,
-                                                               study->institutions.per_round, rank,
-                                                               run->rank_count);
+    uint64_t collectors = csl_federation_has_control(run->federation) ? 2 : 1;
+    memory->receive =
+        collectors * csl_collector_size(run->parameter_count, study->institutions.per_round, rank,
+                                        run->rank_count);
+    uint64_t rule_vectors = 0;
+    CSL_TRY(count_rule_vectors(study, &rule_vectors));
+    memory->rule = rule_vectors * own;
     memory->images = data->size / study->institutions.count * institutions;
+    if (study->adversary.poison.attack == CSL_DATA_ATTACK_BACKDOOR) { /* test images once more */
+        uint64_t count = data->counts[0] + data->counts[1] + data->counts[2];
+        memory->images += memory->images / count * data->counts[2];
+    }
     return CSL_OK;
 }
 
@@ -154,27 +189,28 @@ static csl_status add_memory(const csl_federated_run *run, const plan_data *data
     csl_table *table = NULL;
     CSL_TRY(csl_table_create((const char *const[]){"rank", "node", "institutions", "model",
                                                    "training", "evaluation", "receive buffer",
-                                                   "images", "together", NULL},
+                                                   "rule", "images", "together", NULL},
                              &table));
     csl_status status = CSL_OK;
     for (uint32_t rank = 0; rank < run->rank_count && status == CSL_OK; rank++) {
         rank_memory memory = {0};
         status = count_memory(run, data, rank, &memory);
-        char cells[8][32];
+        char cells[9][32];
         snprintf(cells[0], sizeof cells[0], "%u", rank);
         snprintf(cells[1], sizeof cells[1], "%u", csl_placement_count(&run->placement, rank));
         format_size(memory.model, cells[2], sizeof cells[2]);
         format_size(memory.training, cells[3], sizeof cells[3]);
         format_size(memory.evaluation, cells[4], sizeof cells[4]);
         format_size(memory.receive, cells[5], sizeof cells[5]);
-        format_size(memory.images, cells[6], sizeof cells[6]);
+        format_size(memory.rule, cells[6], sizeof cells[6]);
+        format_size(memory.images, cells[7], sizeof cells[7]);
         format_size(memory.model + memory.training + memory.evaluation + memory.receive +
-                        memory.images,
-                    cells[7], sizeof cells[7]);
+                        memory.rule + memory.images,
+                    cells[8], sizeof cells[8]);
         csl_table_add_row(
             table, (const char *const[]){cells[0], csl_communicator_host(run->communicator, rank),
                                          cells[1], cells[2], cells[3], cells[4], cells[5], cells[6],
-                                         cells[7]});
+                                         cells[7], cells[8]});
     }
     if (status == CSL_OK) {
         status = csl_table_render(table, text);

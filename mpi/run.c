@@ -120,7 +120,11 @@ static csl_status finish(csl_federated_run *run)
             return status;
         }
     }
-    csl_status status = CSL_OK;
+    csl_status status = csl_run_share_memory(run);
+    if (status != CSL_OK) {
+        free(matrix);
+        return status;
+    }
     if (run->rank == 0) {
         status = csl_run_write_end(run, matrix);
         csl_status closed = csl_run_close_outputs(run);
@@ -148,6 +152,7 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
         .began = csl_clock_seconds(),
     };
     csl_communicator_on_wait(communicator, show_waiting, &run);
+    csl_run_begin_memory(&run);
     csl_status status = set_up(&run);
     if (status != CSL_OK && run.rank == 0) {
         csl_run_abandon_directory(&run);

@@ -117,6 +117,8 @@ typedef struct csl_federated_run {
     csl_metrics *validation; /* [institutions + 1], the last is the pool */
     csl_metrics *test;
     bool evaluated;
+    uint64_t memory_before; /* bytes of this process when the run began */
+    int64_t *memory_sizes;  /* [ranks][2] before, at most; NULL before the end */
 } csl_federated_run;
 
 /* run_setup.c */
@@ -176,6 +178,12 @@ CSL_MUST_CHECK csl_status csl_run_add_selection(const csl_federated_run *run,
                                                 uint32_t round,
                                                 csl_event *event);
 void csl_run_describe_selection(const csl_federated_run *run, csl_text *text);
+
+/* run_memory.c: resets the process's peak; collective: all learn what each rank took; into an event
+ */
+void csl_run_begin_memory(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_share_memory(csl_federated_run *run);
+void csl_run_add_memory(const csl_federated_run *run, csl_event *event);
 
 /* run_updates.c: collective; writes the round's updates if the study keeps them. weights: [rows] */
 CSL_MUST_CHECK csl_status csl_run_keep_updates(csl_federated_run *run,

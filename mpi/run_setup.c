@@ -456,6 +456,7 @@ void csl_run_clear(csl_federated_run *run)
     free(run->class_names);
     free(run->device_names);
     free(run->reports);
+    free(run->memory_sizes);
     free(run->sampled);
     free(run->files);
     csl_line_file_close(run->metrics_file);

@@ -276,7 +276,7 @@ static void give_up(csl_federated_run *run, const local_institution *local, csl_
     (void)csl_fail(status, "%s", message);
 }
 
-/* scratch: [shards here + 2][parameter_count] parameters, correction, difference. */
+/* scratch: [shards here][parameter_count] parameters; with SCAFFOLD correction and difference. */
 static csl_status train_institution(
     csl_federated_run *run, local_institution *local, uint32_t round, uint32_t row, float *scratch)
 {
@@ -299,9 +299,11 @@ static csl_status train_institution(
     }
     uint32_t shards = csl_shard_group_local_count(group);
     size_t count = run->parameter_count;
-    float *correction = scratch + run->device_count * count;
-    float *difference = correction + count;
+    float *correction = NULL;
+    float *difference = NULL;
     if (run->controls) {
+        correction = scratch + run->device_count * count;
+        difference = correction + count;
         csl_scaffold_correction(run->federation, run->state->control, local->state->control,
                                 correction);
     }
@@ -317,7 +319,7 @@ static csl_status train_institution(
             .group = group,
             .position = i,
             .round = round - 1, /* training counts from 0 */
-            .correction = run->controls ? correction : NULL,
+            .correction = correction,
             .parameters = parameters,
         };
     }
@@ -366,7 +368,7 @@ static csl_status train_sampled(
 static csl_status train_all(csl_federated_run *run, uint32_t round)
 {
     uint32_t per_round = run->study->institutions.per_round;
-    size_t vectors = run->device_count + 2;
+    size_t vectors = run->device_count + (run->controls ? 2 : 0); /* correction, difference */
     float *scratch = malloc(vectors * run->parameter_count * sizeof *scratch);
     csl_status status =
         scratch ? CSL_OK
