@@ -6,7 +6,7 @@
 packages_build="gcc g++ cmake make pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
  libopenblas-dev libssl-dev zlib1g-dev libyaml-dev libjansson-dev librandom123-dev libpng-dev
  libjpeg62-turbo-dev"
-packages_test="$packages_build libcunit1-dev python3 python3-h5py python3-numpy python3-yaml git
+packages_test="$packages_build libcunit1-dev python3 python3-h5py python3-numpy python3-pil python3-yaml git
  clang-format-14 clang-tidy-14 mandoc valgrind"
 
 install_packages() {

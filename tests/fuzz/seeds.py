@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the targets npz, dataset and model.   seeds.py CORPUS_FOLDER
+"""Writes the seeds of the targets npz, dataset, model and png_jpeg.   seeds.py CORPUS_FOLDER
 
 HDF5 in both formats: that of libhdf5 1.10, whose metadata carries checksums, and the oldest, where a
 changed byte reaches the decoders.
@@ -11,6 +11,7 @@ import zipfile
 
 import h5py
 import numpy as np
+from PIL import Image
 
 corpus = sys.argv[1]
 random = np.random.default_rng(1)
@@ -121,6 +122,19 @@ def write_models():
                 file.attrs[key] = text(value)
 
 
+def write_pictures():
+    grey, colour = random.integers(0, 256, (7, 9), dtype=np.uint8), random.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    Image.fromarray(grey).save(place("png_jpeg", "grey.png"))
+    Image.fromarray(grey.astype(np.uint16) * 200).save(place("png_jpeg", "wide.png"))
+    Image.fromarray(colour).save(place("png_jpeg", "colour.png"))
+    Image.fromarray(colour).quantize(5).save(place("png_jpeg", "palette.png"), transparency=4)
+    Image.fromarray(grey > 99).save(place("png_jpeg", "bits.png"))
+    Image.fromarray(colour).save(place("png_jpeg", "colour.jpg"), quality=70)
+    Image.fromarray(grey).save(place("png_jpeg", "progressive.jpg"), progressive=True)
+    Image.fromarray(random.integers(0, 256, (4, 4, 4), dtype=np.uint8), "CMYK").save(place("png_jpeg", "cmyk.jpg"))
+
+
 write_npz()
 write_datasets()
 write_models()
+write_pictures()

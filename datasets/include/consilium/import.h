@@ -14,4 +14,21 @@
  */
 CSL_API CSL_MUST_CHECK csl_status csl_import_npz(const char *path, csl_dataset **dataset_out);
 
+typedef struct csl_folder_options {
+    uint32_t height, width; /* to resize to; both 0: all pictures must have one size */
+    uint32_t channels;      /* 1 grey, 3 RGB, 0: all pictures must have the same */
+} csl_folder_options;
+
+/*
+ * A folder of PNG and JPEG pictures: one sub-folder for each class (CLASS/FILE), or below train,
+ * val and test (SPLIT/CLASS/FILE; without them all images are for training). Classes are numbered
+ * in the order of their names' bytes; two make a binary task whose class 1 is the positive one.
+ * Grey or RGB of 8 bits, PNG also of 16; samples are taken as stored, without gamma or profile.
+ * Hidden files are passed over; any other file that is no picture is refused. Errors: E_NOT_FOUND,
+ * E_FORMAT (message names the file, expected, found), E_RANGE (options), E_NO_MEMORY, E_IO.
+ */
+CSL_API CSL_MUST_CHECK csl_status csl_import_folder(const char *path,
+                                                    const csl_folder_options *options,
+                                                    csl_dataset **dataset_out);
+
 #endif
