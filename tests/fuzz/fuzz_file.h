@@ -11,8 +11,9 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-const char *__asan_default_options(void);
-const char *__asan_default_suppressions(void);
+/* The sanitizer's runtime finds them only if the executable exports them. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_suppressions(void);
 
 /*
  * For the address sanitizer. libhdf5 1.10 copies some bytes too many while it decodes damaged
