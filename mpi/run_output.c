@@ -394,6 +394,7 @@ static csl_status write_end_event(csl_federated_run *run)
     csl_event *event = NULL;
     CSL_TRY(csl_event_create("end", &event));
     csl_event_add_number(event, "seconds", csl_clock_seconds() - run->began);
+    csl_run_add_memory(run, event);
     csl_event_add_integer(event, "best_round", run->state->best_round);
     csl_event_add_number(event, "best_score",
                          run->state->has_best ? run->state->best_score : (double)NAN);
@@ -403,7 +404,6 @@ static csl_status write_end_event(csl_federated_run *run)
         csl_event_add_number(event, "hostile_weight", csl_run_hostile_weight(run));
         csl_event_add_number(event, "backdoor_success", csl_run_backdoor_success(run));
     }
-    csl_run_add_memory(run, event);
     csl_status status = csl_event_write(event, run->rounds_file);
     csl_event_destroy(event);
     return status;
