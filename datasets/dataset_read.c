@@ -17,6 +17,7 @@ typedef struct outline {
     uint64_t count;
     uint32_t class_count;
     csl_h5_array labels;
+    bool readable; /* task, arrays and class count agree, so that the values can be read */
 } outline;
 
 static csl_status expect_text(const csl_h5_file *file, const char *name, const char *expected)
@@ -30,11 +31,15 @@ static csl_status expect_text(const csl_h5_file *file, const char *name, const c
     return CSL_OK;
 }
 
-static csl_status look_at_root(const csl_h5_file *file, outline *found)
+static csl_status look_at_texts(const csl_h5_file *file, csl_findings *findings)
 {
-    CSL_TRY(expect_text(file, "schema", CSL_SCHEMA_NAME));
-    CSL_TRY(expect_text(file, "schema_version", CSL_SCHEMA_VERSION));
-    CSL_TRY(expect_text(file, "modality_class", "imaging"));
+    CSL_TRY(csl_finding(findings, expect_text(file, "schema", CSL_SCHEMA_NAME)));
+    CSL_TRY(csl_finding(findings, expect_text(file, "schema_version", CSL_SCHEMA_VERSION)));
+    return csl_finding(findings, expect_text(file, "modality_class", "imaging"));
+}
+
+static csl_status look_at_task(const csl_h5_file *file, outline *found)
+{
     char task[CSL_NAME_MAX];
     CSL_TRY(csl_h5_read_text(file, "/", "task", task, sizeof task));
     for (int value = 0; csl_task_name((csl_task)value); value++) {
@@ -110,24 +115,33 @@ static csl_status look_at_images(const csl_h5_file *file, outline *found)
     return CSL_OK;
 }
 
-static csl_status expect_array(const csl_h5_file *file,
-                               const char *name,
-                               H5T_class_t kind,
-                               size_t size,
-                               uint64_t rows,
-                               uint64_t columns)
+typedef struct column {
+    const char *name;
+    size_t size; /* bytes of an element */
+    bool is_signed, optional;
+} column;
+
+/* An array of integers with a row for each image; row_count 0 if the images are unknown. */
+static csl_status
+expect_column(const csl_h5_file *file, const column *expected, uint64_t row_count, uint64_t width)
 {
     csl_h5_array array;
-    CSL_TRY(csl_h5_look(file, name, &array));
-    uint32_t rank = columns == 0 ? 1 : 2;
-    if (array.kind != kind || array.size != size || array.rank != rank || array.extent[0] != rows ||
-        (columns != 0 && array.extent[1] != columns)) {
+    if (expected->optional && !csl_h5_exists(file, expected->name)) {
+        return CSL_OK;
+    }
+    CSL_TRY(csl_h5_look(file, expected->name, &array));
+    uint32_t rank = width == 0 ? 1 : 2;
+    /* HDF5 converts a sign away without a word, which would put images into the wrong place. */
+    if (array.kind != H5T_INTEGER || array.size != expected->size ||
+        array.is_signed != expected->is_signed || array.rank != rank ||
+        (row_count != 0 &&
+         (array.extent[0] != row_count || (rank == 2 && array.extent[1] != width)))) {
         return csl_fail(CSL_E_FORMAT,
-                        "%s: %s: expected %" PRIu64 " rows of %" PRIu64
-                        " %zu-byte %s, found rank %u, "
-                        "%" PRIu64 " rows, %zu-byte %s",
-                        file->path, name, rows, columns ? columns : 1, size,
-                        kind == H5T_FLOAT ? "floats" : "integers", array.rank, array.extent[0],
+                        "%s: %s: expected %" PRIu64 " rows of %" PRIu64 " %s %zu-byte integers, "
+                        "found rank %u, %" PRIu64 " rows of %s %zu-byte %s",
+                        file->path, expected->name, row_count, width ? width : 1,
+                        expected->is_signed ? "signed" : "unsigned", expected->size, array.rank,
+                        array.rank ? array.extent[0] : 1, array.is_signed ? "signed" : "unsigned",
                         array.size, array.kind == H5T_FLOAT ? "floats" : "integers");
     }
     return CSL_OK;
@@ -163,25 +177,30 @@ static csl_status look_at_labels(const csl_h5_file *file, outline *found)
     return CSL_OK;
 }
 
-static csl_status look_at_all(const csl_h5_file *file, outline *found)
+static csl_status look_at_all(const csl_h5_file *file, csl_findings *findings, outline *found)
 {
-    CSL_TRY(look_at_root(file, found));
-    CSL_TRY(look_at_images(file, found));
-    CSL_TRY(look_at_labels(file, found));
-    CSL_TRY(expect_array(file, "/split", H5T_INTEGER, 1, found->count, 0));
-    if (csl_h5_exists(file, "/labels_valid")) {
-        CSL_TRY(expect_array(file, "/labels_valid", H5T_INTEGER, 1, found->count,
-                             (found->class_count + 7u) / 8u));
+    static const column columns[] = {{"/split", 1, false, false},
+                                     {"/subject", 8, false, true},
+                                     {"/group", 4, true, true},
+                                     {"/scanner", 2, false, true}};
+    static const column valid = {"/labels_valid", 1, false, true};
+    CSL_TRY(look_at_texts(file, findings));
+    uint64_t before = findings ? findings->problem_count : 0;
+    CSL_TRY(csl_finding(findings, look_at_task(file, found)));
+    CSL_TRY(csl_finding(findings, look_at_images(file, found)));
+    bool known = !findings || findings->problem_count == before;
+    csl_h5_array labels;
+    CSL_TRY(csl_finding(findings, known ? look_at_labels(file, found)
+                                        : csl_h5_look(file, "/labels", &labels)));
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        CSL_TRY(
+            csl_finding(findings, expect_column(file, &columns[i], known ? found->count : 0, 0)));
     }
-    if (csl_h5_exists(file, "/subject")) {
-        CSL_TRY(expect_array(file, "/subject", H5T_INTEGER, 8, found->count, 0));
+    if (found->class_count != 0) {
+        CSL_TRY(csl_finding(
+            findings, expect_column(file, &valid, found->count, (found->class_count + 7u) / 8u)));
     }
-    if (csl_h5_exists(file, "/group")) {
-        CSL_TRY(expect_array(file, "/group", H5T_INTEGER, 4, found->count, 0));
-    }
-    if (csl_h5_exists(file, "/scanner")) {
-        CSL_TRY(expect_array(file, "/scanner", H5T_INTEGER, 2, found->count, 0));
-    }
+    found->readable = !findings || findings->problem_count == before;
     return CSL_OK;
 }
 
@@ -240,16 +259,8 @@ static csl_status read_arrays(const csl_h5_file *file, csl_dataset *dataset)
                        (void **)&dataset->scanner);
 }
 
-static csl_status read_descriptions(const csl_h5_file *file, csl_dataset *dataset)
+static csl_status read_source(const csl_h5_file *file, csl_dataset *dataset)
 {
-    CSL_TRY(csl_h5_read_text(file, "/", "site_id", dataset->site, sizeof dataset->site));
-    if (strcmp(dataset->site, CSL_UNKNOWN) == 0) {
-        dataset->site[0] = 0;
-    }
-    CSL_TRY(
-        csl_h5_read_number(file, "/images", "rescale_slope", H5T_NATIVE_DOUBLE, &dataset->slope));
-    CSL_TRY(csl_h5_read_number(file, "/images", "rescale_intercept", H5T_NATIVE_DOUBLE,
-                               &dataset->intercept));
     char text[CSL_SHA256_TEXT_SIZE + 8];
     CSL_TRY(csl_h5_read_text(file, "/", "source_sha256", text, sizeof text));
     if (strcmp(text, CSL_UNKNOWN) != 0 &&
@@ -259,6 +270,11 @@ static csl_status read_descriptions(const csl_h5_file *file, csl_dataset *datase
                         "found '%s'",
                         file->path, text);
     }
+    return CSL_OK;
+}
+
+static csl_status read_class_names(const csl_h5_file *file, csl_dataset *dataset)
+{
     if (!csl_h5_has_attribute(file, "/labels", "class_names")) {
         return CSL_OK;
     }
@@ -274,6 +290,22 @@ static csl_status read_descriptions(const csl_h5_file *file, csl_dataset *datase
                : csl_fail(CSL_E_FORMAT,
                           "%s: /labels attribute class_names: expected %u names, found %" PRIu64,
                           file->path, dataset->class_count, count);
+}
+
+static csl_status
+read_descriptions(const csl_h5_file *file, csl_findings *findings, csl_dataset *dataset)
+{
+    CSL_TRY(csl_finding(
+        findings, csl_h5_read_text(file, "/", "site_id", dataset->site, sizeof dataset->site)));
+    if (strcmp(dataset->site, CSL_UNKNOWN) == 0) {
+        dataset->site[0] = 0;
+    }
+    CSL_TRY(csl_finding(findings, csl_h5_read_number(file, "/images", "rescale_slope",
+                                                     H5T_NATIVE_DOUBLE, &dataset->slope)));
+    CSL_TRY(csl_finding(findings, csl_h5_read_number(file, "/images", "rescale_intercept",
+                                                     H5T_NATIVE_DOUBLE, &dataset->intercept)));
+    CSL_TRY(csl_finding(findings, read_source(file, dataset)));
+    return csl_finding(findings, read_class_names(file, dataset));
 }
 
 /* A file made by another program may lack the checksum; one that has it must match. */
@@ -294,12 +326,14 @@ static csl_status verify_content(const csl_h5_file *file, const csl_dataset *dat
 }
 
 /* Absent texts stay empty: a file made by another program need not have them all. */
-static csl_status read_metadata(const csl_h5_file *file, csl_dataset_metadata *metadata)
+static csl_status
+read_metadata(const csl_h5_file *file, csl_findings *findings, csl_dataset_metadata *metadata)
 {
 #define READ_FIELD(field, object, attribute)                                                       \
     if (csl_h5_exists(file, object) || object[1] == 0) {                                           \
         if (csl_h5_has_attribute(file, object, attribute)) {                                       \
-            CSL_TRY(csl_h5_read_text(file, object, attribute, metadata->field, CSL_TEXT_MAX));     \
+            CSL_TRY(csl_finding(findings, csl_h5_read_text(file, object, attribute,                \
+                                                           metadata->field, CSL_TEXT_MAX)));       \
         }                                                                                          \
     }                                                                                              \
     if (strcmp(metadata->field, CSL_UNKNOWN) == 0) {                                               \
@@ -309,29 +343,53 @@ static csl_status read_metadata(const csl_h5_file *file, csl_dataset_metadata *m
     return CSL_OK;
 }
 
-static csl_status refuse_identified(const csl_h5_file *file, const csl_dataset_metadata *metadata)
+static csl_status refuse_identified(const csl_h5_file *file,
+                                    csl_findings *findings,
+                                    const csl_dataset_metadata *metadata)
 {
-    CSL_TRY(csl_h5_refuse_identifying(file));
+    CSL_TRY(csl_finding(findings, csl_h5_refuse_identifying(file, findings)));
     const char *removed = metadata->patient_identity_removed;
     if (removed[0] && strcmp(removed, "YES") != 0) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: /governance attribute patient_identity_removed: expected "
-                        "YES or unknown, found '%s'",
-                        file->path, removed);
+        return csl_finding(findings,
+                           csl_fail(CSL_E_FORMAT,
+                                    "%s: /governance attribute patient_identity_removed: expected "
+                                    "YES or unknown, found '%s'",
+                                    file->path, removed));
     }
     return CSL_OK;
 }
 
+/* Values and descriptions into a data set that has the outline's shape. */
+static csl_status read_values(const csl_h5_file *file, csl_findings *findings, csl_dataset *dataset)
+{
+    uint64_t before = findings ? findings->problem_count : 0;
+    csl_status arrays = csl_finding(findings, read_arrays(file, dataset));
+    CSL_TRY(arrays);
+    CSL_TRY(read_descriptions(file, findings, dataset));
+    if (csl_dataset_check_all(dataset, findings) != CSL_OK) {
+        return csl_fail_context(CSL_E_FORMAT, "%s", file->path);
+    }
+    if (findings && findings->problem_count != before) {
+        return CSL_OK; /* the digest is of other content then */
+    }
+    return csl_finding(findings, verify_content(file, dataset));
+}
+
+/* With findings dataset_out may stay NULL: there are problems then. */
 static csl_status read_all(const csl_h5_file *file,
                            bool force,
+                           csl_findings *findings,
                            csl_dataset_metadata *metadata,
                            csl_dataset **dataset_out)
 {
     outline found = {0};
-    CSL_TRY(look_at_all(file, &found));
-    CSL_TRY(read_metadata(file, metadata));
+    CSL_TRY(look_at_all(file, findings, &found));
+    CSL_TRY(read_metadata(file, findings, metadata));
     if (!force) {
-        CSL_TRY(refuse_identified(file, metadata));
+        CSL_TRY(refuse_identified(file, findings, metadata));
+    }
+    if (!found.readable) {
+        return CSL_OK;
     }
     csl_dataset *dataset = NULL;
     csl_status status = csl_dataset_create(found.task, found.shape, found.type, found.class_count,
@@ -339,16 +397,7 @@ static csl_status read_all(const csl_h5_file *file,
     if (status != CSL_OK) {
         return csl_fail_context(status, "%s", file->path);
     }
-    status = read_arrays(file, dataset);
-    if (status == CSL_OK) {
-        status = read_descriptions(file, dataset);
-    }
-    if (status == CSL_OK && csl_dataset_check(dataset) != CSL_OK) {
-        status = csl_fail_context(CSL_E_FORMAT, "%s", file->path);
-    }
-    if (status == CSL_OK) {
-        status = verify_content(file, dataset);
-    }
+    status = read_values(file, findings, dataset);
     if (status != CSL_OK) {
         csl_dataset_destroy(dataset);
         return status;
@@ -367,7 +416,7 @@ csl_status csl_dataset_read_described(const char *path,
     csl_status status = file && metadata ? csl_h5_open(path, file)
                                          : csl_fail(CSL_E_NO_MEMORY, "%s: no memory to read", path);
     if (status == CSL_OK) {
-        status = read_all(file, force, metadata, dataset_out);
+        status = read_all(file, force, NULL, metadata, dataset_out);
         csl_h5_close(file);
     }
     if (status == CSL_OK && metadata_out) {
@@ -381,4 +430,44 @@ csl_status csl_dataset_read_described(const char *path,
 csl_status csl_dataset_read(const char *path, csl_dataset **dataset_out)
 {
     return csl_dataset_read_described(path, false, dataset_out, NULL);
+}
+
+csl_status csl_dataset_validate(const char *path,
+                                bool force,
+                                csl_finding_report report,
+                                void *context,
+                                uint64_t *problem_count_out,
+                                csl_dataset **dataset_out)
+{
+    csl_findings findings = {path, report, context, 0};
+    csl_h5_file *file = calloc(1, sizeof *file);
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    csl_dataset *dataset = NULL;
+    csl_status status = file && metadata ? csl_h5_open(path, file)
+                                         : csl_fail(CSL_E_NO_MEMORY, "%s: no memory to read", path);
+    if (status == CSL_OK) {
+        H5F_info2_t info;
+        bool checked = H5Fget_info2(file->id, &info) >= 0 && info.super.version >= 2;
+        status = read_all(file, force, &findings, metadata, &dataset);
+        if (status == CSL_OK && !checked) {
+            report(context, false,
+                   "the file is of the oldest HDF5 format, whose structure carries no checksums "
+                   "(h5py: libver='v110')");
+        }
+        csl_h5_close(file);
+    }
+    if (status == CSL_OK && findings.problem_count == 0) {
+        status = csl_dataset_warn(dataset, report, context);
+    }
+    free(metadata);
+    free(file);
+    if (status != CSL_OK || findings.problem_count != 0) {
+        csl_dataset_destroy(dataset);
+        dataset = NULL;
+    }
+    if (status == CSL_OK) {
+        *problem_count_out = findings.problem_count;
+        *dataset_out = dataset;
+    }
+    return status;
 }

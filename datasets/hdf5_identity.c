@@ -1,6 +1,8 @@
 /* Names in an HDF5 file that identify patients. */
 #include "hdf5_support.h"
 
+#include "findings.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +47,7 @@ bool csl_name_identifies(const char *name)
 
 typedef struct identifying_search {
     const csl_h5_file *file;
+    csl_findings *findings;
     char object[CSL_PATH_MAX]; /* where the walk is */
     size_t length;             /* of that name */
     uint32_t depth, object_count;
@@ -53,11 +56,13 @@ typedef struct identifying_search {
 
 static csl_status found_name(const identifying_search *search, const char *attribute)
 {
-    return csl_fail(CSL_E_FORMAT,
-                    "%s: %s%s%s: expected de-identified data, found a name that identifies "
-                    "patients",
-                    search->file->path, search->object, attribute ? " attribute " : "",
-                    attribute ? attribute : "");
+    csl_status status =
+        csl_fail(CSL_E_FORMAT,
+                 "%s: %s%s%s: expected de-identified data, found a name that identifies "
+                 "patients",
+                 search->file->path, search->object, attribute ? " attribute " : "",
+                 attribute ? attribute : "");
+    return csl_finding(search->findings, status);
 }
 
 static herr_t
@@ -119,9 +124,10 @@ static herr_t look_at_group(hid_t id, identifying_search *search)
     return result;
 }
 
-csl_status csl_h5_refuse_identifying(const csl_h5_file *file)
+csl_status csl_h5_refuse_identifying(const csl_h5_file *file, csl_findings *findings)
 {
-    identifying_search search = {.file = file, .object = "/", .length = 1, .status = CSL_OK};
+    identifying_search search = {
+        .file = file, .findings = findings, .object = "/", .length = 1, .status = CSL_OK};
     hid_t root = H5Gopen2(file->id, "/", H5P_DEFAULT);
     herr_t result = root < 0 ? -1 : look_at_group(root, &search);
     if (root >= 0) {

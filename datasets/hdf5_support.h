@@ -105,8 +105,10 @@ CSL_MUST_CHECK csl_status csl_h5_write_number(const csl_h5_file *file,
                                               hid_t memory_type,
                                               const void *value);
 
-/* Fails if an object or attribute is named like identifying data. */
-CSL_MUST_CHECK csl_status csl_h5_refuse_identifying(const csl_h5_file *file);
+/* Fails if an object or attribute is named like identifying data; findings (or NULL) take all. */
+struct csl_findings;
+CSL_MUST_CHECK csl_status csl_h5_refuse_identifying(const csl_h5_file *file,
+                                                    struct csl_findings *findings);
 /* Whether a name reads like identifying data: "PatientName", "mrn", "Date-of-Birth", ... */
 bool csl_name_identifies(const char *name);
 

@@ -53,30 +53,6 @@ static uint64_t count_class(const csl_dataset *dataset, int split, uint32_t clas
     return count;
 }
 
-static uint64_t count_constant_images(const csl_dataset *dataset)
-{
-    size_t size = csl_dataset_image_size(dataset), item = csl_element_size(dataset->type);
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < dataset->count; i++) {
-        const char *image = (const char *)dataset->images + i * size;
-        count += memcmp(image, image + item, size - item) == 0;
-    }
-    return count;
-}
-
-static uint32_t count_present_classes(const csl_dataset *dataset)
-{
-    uint32_t present = 0;
-    for (uint32_t k = 0; k < dataset->class_count; k++) {
-        uint64_t total = 0;
-        for (int split = 0; split < 3; split++) {
-            total += count_class(dataset, split, k);
-        }
-        present += total > 0;
-    }
-    return present;
-}
-
 static int compare_u64(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
@@ -163,22 +139,73 @@ static int print_json(const csl_dataset *dataset, const char *digest)
     return failed;
 }
 
-/* Warnings: what loads and trains badly. */
-static void print_warnings(const char *path, const csl_dataset *dataset)
+static void print_finding(void *path, bool is_problem, const char *text)
 {
-    uint64_t constant = count_constant_images(dataset);
-    if (constant != 0) {
-        fprintf(stderr, "%s: warning: %" PRIu64 " images are constant\n", path, constant);
-    }
-    if (dataset->labels && count_present_classes(dataset) < 2) {
-        fprintf(stderr, "%s: warning: only one class occurs\n", path);
-    }
-    if (csl_dataset_split_count(dataset, CSL_SPLIT_TRAIN) == 0) {
-        fprintf(stderr, "%s: warning: no image is for training\n", path);
+    if (is_problem) {
+        fprintf(stderr, "consilium: %s\n", text);
+    } else {
+        fprintf(stderr, "%s: warning: %s\n", (const char *)path, text);
     }
 }
 
-static int run(int argc, char **argv, bool validate)
+static int validate(const info_arguments *arguments)
+{
+    char path[CSL_PATH_MAX];
+    snprintf(path, sizeof path, "%s", arguments->path);
+    csl_dataset *dataset = NULL;
+    uint64_t problem_count = 0;
+    uint8_t digest[CSL_SHA256_SIZE];
+    char text[CSL_SHA256_TEXT_SIZE];
+    csl_status status = csl_dataset_validate(arguments->path, arguments->force, print_finding, path,
+                                             &problem_count, &dataset);
+    if (status == CSL_OK && problem_count != 0) {
+        printf("%s: not valid, %" PRIu64 " problem%s\n", path, problem_count,
+               problem_count == 1 ? "" : "s");
+        return 1;
+    }
+    if (status == CSL_OK) {
+        status = csl_dataset_digest(dataset, digest);
+    }
+    if (status == CSL_OK) {
+        csl_hex(digest, sizeof digest, text);
+        printf("%s: valid, %" PRIu64 " images, sha256 %s\n", path, dataset->count, text);
+    }
+    csl_dataset_destroy(dataset);
+    return status == CSL_OK ? 0 : csl_cmd_data_fail();
+}
+
+static int info(const info_arguments *arguments)
+{
+    char path[CSL_PATH_MAX];
+    snprintf(path, sizeof path, "%s", arguments->path);
+    csl_dataset *dataset = NULL;
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    uint8_t digest[CSL_SHA256_SIZE];
+    char text[CSL_SHA256_TEXT_SIZE];
+    csl_status status =
+        metadata ? csl_dataset_read_described(arguments->path, arguments->force, &dataset, metadata)
+                 : csl_fail(CSL_E_NO_MEMORY, "no memory");
+    if (status == CSL_OK) {
+        status = csl_dataset_warn(dataset, print_finding, path);
+    }
+    if (status == CSL_OK) {
+        status = csl_dataset_digest(dataset, digest);
+    }
+    int code = status == CSL_OK ? 0 : csl_cmd_data_fail();
+    if (status == CSL_OK) {
+        csl_hex(digest, sizeof digest, text);
+        if (arguments->json) {
+            code = print_json(dataset, text);
+        } else {
+            print_text(arguments, dataset, metadata, text);
+        }
+    }
+    csl_dataset_destroy(dataset);
+    free(metadata);
+    return code;
+}
+
+static int run(int argc, char **argv, bool validating)
 {
     static const struct argp_option options[] = {
         {"json", 'j', NULL, 0, "for a machine", 0},
@@ -187,36 +214,13 @@ static int run(int argc, char **argv, bool validate)
     static const struct argp info_parser = {
         options, parse_info, "FILE", "Say what a data set file holds.", NULL, NULL, NULL};
     static const struct argp validate_parser = {
-        options + 1, parse_info, "FILE", "Check a data set file; exit 1 on a problem.",
-        NULL,        NULL,       NULL};
+        options + 1, parse_info,
+        "FILE",      "Check a data set file and list all that is wrong; exit 1 on a problem.",
+        NULL,        NULL,
+        NULL};
     info_arguments arguments = {NULL, false, false};
-    argp_parse(validate ? &validate_parser : &info_parser, argc, argv, 0, NULL, &arguments);
-    csl_dataset *dataset = NULL;
-    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
-    uint8_t digest[CSL_SHA256_SIZE];
-    char text[CSL_SHA256_TEXT_SIZE];
-    csl_status status =
-        metadata ? csl_dataset_read_described(arguments.path, arguments.force, &dataset, metadata)
-                 : csl_fail(CSL_E_NO_MEMORY, "no memory");
-    if (status == CSL_OK) {
-        status = csl_dataset_digest(dataset, digest);
-    }
-    int code = status == CSL_OK ? 0 : csl_cmd_data_fail();
-    if (status == CSL_OK) {
-        csl_hex(digest, sizeof digest, text);
-        print_warnings(arguments.path, dataset);
-        if (validate) {
-            printf("%s: valid, %" PRIu64 " images, sha256 %s\n", arguments.path, dataset->count,
-                   text);
-        } else if (arguments.json) {
-            code = print_json(dataset, text);
-        } else {
-            print_text(&arguments, dataset, metadata, text);
-        }
-    }
-    csl_dataset_destroy(dataset);
-    free(metadata);
-    return code;
+    argp_parse(validating ? &validate_parser : &info_parser, argc, argv, 0, NULL, &arguments);
+    return validating ? validate(&arguments) : info(&arguments);
 }
 
 int csl_cmd_data_info(int argc, char **argv)

@@ -63,6 +63,23 @@ CSL_API CSL_MUST_CHECK csl_status csl_dataset_read_described(const char *path,
                                                              csl_dataset **dataset_out,
                                                              csl_dataset_metadata *metadata_out);
 
+/* A problem makes a file unusable; what is no problem is a warning. */
+typedef void (*csl_finding_report)(void *context, bool is_problem, const char *text);
+/* Reads a data set file and reports every problem it has, ten of a kind, where reading stops at the
+ * first; then warnings. dataset_out is NULL if there was a problem. Errors: E_NOT_FOUND, E_FORMAT
+ * (no HDF5 file), E_NO_MEMORY, E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_dataset_validate(const char *path,
+                                                       bool force,
+                                                       csl_finding_report report,
+                                                       void *context,
+                                                       uint64_t *problem_count_out,
+                                                       csl_dataset **dataset_out);
+/* Reports what is sound but trains or measures badly: a split or class without images, constant
+ * images, copies, subjects in several splits. Errors: E_NO_MEMORY. */
+CSL_API CSL_MUST_CHECK csl_status csl_dataset_warn(const csl_dataset *dataset,
+                                                   csl_finding_report report,
+                                                   void *context);
+
 /* Writes a data set to path through a temporary file and a rename: an earlier file stays whole
  * until the new one is complete, also when the disk is full. Errors: E_RANGE (a label out of range,
  * a NaN; the message names it), E_IO. */
