@@ -1,7 +1,7 @@
 /* Writing an aggregate: HDF5 or .npy, whole or not at all. */
+#include <consilium/atomic_file.h>
 #include <consilium/updates.h>
 
-#include "atomic_file.h"
 #include "hdf5_support.h"
 
 #include <errno.h>

@@ -1,11 +1,11 @@
 #include "hdf5_support.h"
 
+#include <consilium/atomic_file.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "atomic_file.h"
 
 static void silence(void)
 {

@@ -1,3 +1,4 @@
+#include <consilium/atomic_file.h>
 #include <consilium/partition.h>
 #include <consilium/random.h>
 
@@ -7,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "atomic_file.h"
 
 /* Adds one image to a histogram over classes, or over positive labels. */
 static void count_image(const csl_dataset *dataset, uint64_t image, uint64_t *histogram)

@@ -1,4 +1,5 @@
 /* Files that grow by whole lines, and files that appear whole. */
+#include <consilium/atomic_file.h>
 #include <consilium/report.h>
 
 #include <errno.h>
@@ -34,44 +35,23 @@ static int write_all(int descriptor, const char *bytes, size_t size)
     return 0;
 }
 
-static csl_status flush_folder(const char *path)
-{
-    char folder[CSL_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1,
-             slash ? path : ".");
-    int descriptor = open(folder, O_RDONLY | O_DIRECTORY);
-    int cause = descriptor < 0 || fsync(descriptor) != 0 ? errno : 0;
-    if (descriptor >= 0) {
-        close(descriptor);
-    }
-    /* Some file systems refuse to flush a folder; the file itself is safe by then. */
-    return cause == 0 || cause == EINVAL ? CSL_OK : fail_io(folder, "flush to disk", cause);
-}
-
 csl_status csl_file_write(const char *path, const void *bytes, size_t size)
 {
     char temporary[CSL_PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
-    if (length < 0 || length >= CSL_PATH_MAX) {
-        return csl_fail(CSL_E_RANGE, "path of %zu bytes is longer than %d", strlen(path),
-                        CSL_PATH_MAX);
-    }
+    CSL_TRY(csl_atomic_begin(path, temporary));
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor < 0) {
         return fail_io(temporary, "create", errno);
     }
     int cause = write_all(descriptor, bytes, size);
-    cause = cause == 0 && fsync(descriptor) != 0 ? errno : cause;
     if (close(descriptor) != 0 && cause == 0) {
         cause = errno;
     }
-    cause = cause == 0 && rename(temporary, path) != 0 ? errno : cause;
     if (cause) {
-        unlink(temporary);
+        csl_atomic_abandon(temporary);
         return fail_io(path, "write", cause);
     }
-    return flush_folder(path);
+    return csl_atomic_commit(temporary, path);
 }
 
 /* Size of the first `count` whole lines of an open file. */

@@ -1,4 +1,4 @@
-#include "atomic_file.h"
+#include <consilium/atomic_file.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,10 +22,12 @@ static csl_status flush_to_disk(const char *path, int flags)
     if (descriptor < 0) {
         return csl_fail(CSL_E_IO, "%s: %s", path, strerror(errno));
     }
-    int failed = fsync(descriptor) != 0;
-    int cause = errno;
+    int cause = fsync(descriptor) != 0 ? errno : 0;
     close(descriptor);
-    return failed ? csl_fail(CSL_E_IO, "%s: flush to disk: %s", path, strerror(cause)) : CSL_OK;
+    /* Some file systems refuse to flush a folder; the file itself is safe by then. */
+    return cause == 0 || (cause == EINVAL && (flags & O_DIRECTORY))
+               ? CSL_OK
+               : csl_fail(CSL_E_IO, "%s: flush to disk: %s", path, strerror(cause));
 }
 
 csl_status csl_atomic_commit(const char *temporary, const char *path)

@@ -1,0 +1,17 @@
+/* A file that appears whole or not at all: written beside its target, then renamed over it. */
+#ifndef CONSILIUM_ATOMIC_FILE_H
+#define CONSILIUM_ATOMIC_FILE_H
+
+#include <consilium/status.h>
+#include <consilium/types.h>
+
+/* Puts the name of the temporary file for `path` into temporary_out [CSL_PATH_MAX]. Errors:
+ * E_RANGE (path too long). */
+CSL_API CSL_MUST_CHECK csl_status csl_atomic_begin(const char *path, char *temporary_out);
+/* Flushes the temporary file and its folder to disk and renames it; on failure it is removed.
+ * Errors: E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_atomic_commit(const char *temporary, const char *path);
+/* Removes the temporary file, if it exists. */
+CSL_API void csl_atomic_abandon(const char *temporary);
+
+#endif
