@@ -14,6 +14,11 @@ def main():
 
     torch.set_num_threads(threads)
     f = max(0, (n - 3) // 4)
+
+    def after_mixing(rule):
+        mix = byzfl.NNM(f)
+        return lambda rows: rule(mix(rows))
+
     # Krum is what ByzFL offers for the distances; its n x n control is small beside them.
     aggregators = {
         "mean": lambda: byzfl.Average(),
@@ -21,6 +26,13 @@ def main():
         "median": lambda: byzfl.Median(),
         "meamed": lambda: byzfl.Meamed(f),
         "distances": lambda: byzfl.Krum(f),
+        "krum": lambda: byzfl.Krum(f),
+        "multi-krum": lambda: byzfl.MultiKrum(f),
+        "geometric-median": lambda: byzfl.GeometricMedian(),
+        "centered-clipping": lambda: byzfl.CenteredClipping(),
+        "caf": lambda: byzfl.CAF(f),
+        "nnm+trimmed-mean": lambda: after_mixing(byzfl.TrMean(f)),
+        "nnm+median": lambda: after_mixing(byzfl.Median()),
     }
     if rule not in aggregators:
         sys.exit("peer_aggregate.py: ByzFL has no %s" % rule)
