@@ -7,7 +7,10 @@
 #include <string.h>
 
 enum {
-    BLOCK_SIZE = 1 << 20, /* bytes of a block that a second operation finds in cache */
+    /* Bytes of a block that a second operation finds in cache: of one core, or of a card, where a
+     * small block would be gone before the next launch. */
+    BLOCK_SIZE = 1 << 20,
+    CARD_BLOCK_SIZE = 1 << 25,
     CENSUS_WORDS = sizeof(csl_row_census) / sizeof(int64_t),
     SUM_WORDS = sizeof(csl_exact_sum) / sizeof(int64_t)
 };
@@ -114,45 +117,57 @@ csl_visit(csl_aggregation *a, size_t step, const float *extra, csl_block_work wo
 
 size_t csl_cache_step(const csl_aggregation *a)
 {
-    size_t columns = BLOCK_SIZE / (sizeof(float) * ((size_t)a->live_count + 1));
-    size_t tiles = columns / CSL_TILE;
-    return (tiles ? tiles : 1) * CSL_TILE;
+    const csl_device *device = a->input->device;
+    bool card = strncmp(csl_device_get_info(device)->resource, "cuda", 4) == 0;
+    size_t row_size = sizeof(float) * ((size_t)a->live_count + 1);
+    size_t tiles = (card ? CARD_BLOCK_SIZE : BLOCK_SIZE) / row_size / CSL_TILE;
+    /* Threads share a block by tiles: each gets at least one. */
+    return (tiles ? tiles : 1) * CSL_TILE * (card ? 1 : csl_device_threads(device));
 }
 
 typedef struct gathering {
-    uint32_t needs;
     uint32_t row_count; /* live rows and the centre */
-    csl_row_census *census;
-    csl_exact_sum *norms;
-    csl_exact_sum *distances;
-    csl_exact_sum *products;
+    csl_row_geometry sums;
+    csl_row_census *census; /* and what else its pass gives */
+    csl_exact_sum *spare;
     csl_answer_pass *answer; /* written on the way, or NULL */
 } gathering;
 
 static csl_status gather_block(csl_aggregation *a, const csl_block *columns, void *context)
 {
     gathering *g = context;
-    csl_device *device = a->input->device;
-    const float *const *rows = columns->rows;
-    size_t count = columns->count;
-    if (g->norms) {
-        CSL_TRY(
-            a->kernels->row_squared_norms(device, rows, g->row_count, count, g->census, g->norms));
-    }
-    if (g->distances) {
-        CSL_TRY(a->kernels->row_squared_distances(device, rows, g->row_count, g->row_count, count,
-                                                  g->distances));
-    }
-    if (g->products) {
-        CSL_TRY(a->kernels->row_inner_products(device, rows, g->row_count, g->row_count, count,
-                                               g->products));
-    }
+    CSL_TRY(a->kernels->row_geometry(a->input->device, columns->rows, g->row_count, columns->count,
+                                     &g->sums));
     return g->answer ? csl_answer_block(a, columns, g->answer) : CSL_OK;
 }
 
 static bool usable(const gathering *g, uint32_t row)
 {
-    return g->census[row].non_finite == 0 && csl_exact_value(&g->norms[row]) < NORM_LIMIT;
+    return csl_exact_value(&g->sums.norms[row]) < NORM_LIMIT; /* infinite where one value is not */
+}
+
+static csl_status census_block(csl_aggregation *a, const csl_block *columns, void *context)
+{
+    gathering *g = context;
+    return a->kernels->row_squared_norms(a->input->device, columns->rows, a->live_count,
+                                         columns->count, g->census, g->spare);
+}
+
+/* How many values of each row are not finite: asked only where some row cannot take part, since
+ * it costs another pass. */
+static csl_status take_census(csl_aggregation *a, gathering *g)
+{
+    size_t n = a->live_count;
+    g->census = calloc(n, sizeof *g->census);
+    g->spare = calloc(n, sizeof *g->spare);
+    csl_status status = g->census && g->spare
+                            ? csl_visit(a, 0, NULL, census_block, g)
+                            : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %zu rows", n);
+    status = csl_share(a, status, (int64_t *)g->census, n * CENSUS_WORDS);
+    for (size_t i = 0; status == CSL_OK && i < n; i++) {
+        a->report->rows[a->live[i]].non_finite = g->census[i].non_finite;
+    }
+    return status;
 }
 
 /* Finds the rows that cannot take part. Fills `lost` [live_count]. */
@@ -162,7 +177,6 @@ static uint32_t find_lost(csl_aggregation *a, const gathering *g, bool *lost)
     for (uint32_t i = 0; i < a->live_count; i++) {
         csl_row_report *row = &a->report->rows[a->live[i]];
         bool refused = !usable(g, i);
-        row->non_finite = g->census[i].non_finite;
         lost[i] = refused;
         if (refused) {
             row->verdict = CSL_ROW_REFUSED;
@@ -174,6 +188,7 @@ static uint32_t find_lost(csl_aggregation *a, const gathering *g, bool *lost)
 
 static csl_status store_matrices(csl_aggregation *a, const gathering *g, const bool *lost)
 {
+    const csl_row_geometry *sums = &g->sums;
     uint32_t before = a->live_count;
     uint32_t *place = calloc(before + 1, sizeof *place); /* old index of each point that stays */
     if (!place) {
@@ -192,17 +207,17 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
     bool centre = g->row_count > before;
     place[n] = before;
     a->norm = csl_numbers(n + 1, 1);
-    a->distance = g->distances ? csl_numbers(p, p) : NULL;
-    a->product = g->products ? csl_numbers(p, p) : NULL;
-    if (!a->norm || (g->distances && !a->distance) || (g->products && !a->product)) {
+    a->distance = sums->distances ? csl_numbers(p, p) : NULL;
+    a->product = sums->products ? csl_numbers(p, p) : NULL;
+    if (!a->norm || (sums->distances && !a->distance) || (sums->products && !a->product)) {
         free(place);
         return CSL_E_NO_MEMORY;
     }
     uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
     for (uint32_t i = 0; i < n + (centre ? 1 : 0); i++) {
         uint32_t pi = i < n ? i : csl_extra(a, CSL_POINT_CENTRE);
-        if (g->norms) {
-            double norm = csl_exact_value(&g->norms[place[i]]);
+        if (sums->norms) {
+            double norm = csl_exact_value(&sums->norms[place[i]]);
             a->norm[i] = norm;
             if (a->distance) {
                 a->distance[(size_t)pi * p + origin] = a->distance[(size_t)origin * p + pi] = norm;
@@ -212,12 +227,12 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
             uint32_t pj = j < n ? j : csl_extra(a, CSL_POINT_CENTRE);
             if (a->distance && j > i) {
                 size_t pair = csl_pair_index(place[i], place[j], g->row_count);
-                double value = csl_exact_value(&g->distances[pair]);
+                double value = csl_exact_value(&sums->distances[pair]);
                 a->distance[(size_t)pi * p + pj] = a->distance[(size_t)pj * p + pi] = value;
             }
             if (a->product) {
                 size_t pair = csl_product_index(place[i], place[j], g->row_count);
-                double value = csl_exact_value(&g->products[pair]);
+                double value = csl_exact_value(&sums->products[pair]);
                 a->product[(size_t)pi * p + pj] = a->product[(size_t)pj * p + pi] = value;
             }
         }
@@ -234,69 +249,74 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
     return CSL_OK;
 }
 
+static csl_status share_sums(csl_aggregation *a, csl_status own, csl_exact_sum *sums, size_t n)
+{
+    return sums && own == CSL_OK ? csl_share(a, own, (int64_t *)sums, n * SUM_WORDS) : own;
+}
+
 static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status status)
 {
     size_t n = g->row_count;
     status = csl_share(a, status, NULL, 0);
-    if (status == CSL_OK && g->norms) {
-        status = csl_share(a, status, (int64_t *)g->census, n * CENSUS_WORDS);
-    }
-    if (status == CSL_OK && g->norms) {
-        status = csl_share(a, status, (int64_t *)g->norms, n * SUM_WORDS);
-    }
-    if (status == CSL_OK && g->distances) {
-        size_t pairs = csl_pair_count(n, n);
-        status = csl_share(a, status, (int64_t *)g->distances, pairs * SUM_WORDS);
-    }
-    if (status == CSL_OK && g->products) {
-        size_t pairs = csl_product_count(n, n);
-        status = csl_share(a, status, (int64_t *)g->products, pairs * SUM_WORDS);
-    }
-    return status;
+    status = share_sums(a, status, g->sums.norms, n);
+    status = share_sums(a, status, g->sums.distances, csl_pair_count(n, n));
+    return share_sums(a, status, g->sums.products, csl_product_count(n, n));
 }
 
-static csl_status allocate_sums(csl_aggregation *a, gathering *g)
+static csl_status allocate_sums(csl_aggregation *a, uint32_t needs, gathering *g)
 {
     size_t n = g->row_count;
-    bool norms = !a->finite || (g->needs & CSL_NEEDS_NORMS) != 0;
+    csl_row_geometry *sums = &g->sums;
     bool fail = false;
-    if (norms) {
-        g->census = calloc(n, sizeof *g->census);
-        g->norms = calloc(n, sizeof *g->norms);
-        fail = !g->census || !g->norms;
+    if (!a->finite || (needs & CSL_NEEDS_NORMS)) {
+        sums->norms = calloc(n, sizeof *sums->norms);
+        fail = !sums->norms;
     }
-    if (g->needs & CSL_NEEDS_DISTANCES) {
-        g->distances = calloc(csl_pair_count(n, n) + 1, sizeof *g->distances);
-        fail = fail || !g->distances;
+    if (needs & CSL_NEEDS_DISTANCES) {
+        sums->distances = calloc(csl_pair_count(n, n) + 1, sizeof *sums->distances);
+        fail = fail || !sums->distances;
     }
-    if (g->needs & CSL_NEEDS_PRODUCTS) {
-        g->products = calloc(csl_product_count(n, n), sizeof *g->products);
-        fail = fail || !g->products;
+    if (needs & CSL_NEEDS_PRODUCTS) {
+        sums->products = calloc(csl_product_count(n, n), sizeof *sums->products);
+        fail = fail || !sums->products;
     }
     return fail ? csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the sums of %zu rows", n)
                 : CSL_OK;
 }
 
+/* Rows that cannot take part are lost; a trusted update that cannot ends the aggregation. */
+static csl_status sort_out(csl_aggregation *a, gathering *g, bool *lost)
+{
+    if (!g->sums.norms) {
+        return CSL_OK;
+    }
+    a->report->refused_count = find_lost(a, g, lost);
+    if (g->row_count > a->live_count && !usable(g, a->live_count)) {
+        return csl_fail(CSL_E_RANGE, "aggregation: the trusted update is not finite");
+    }
+    return CSL_OK;
+}
+
 csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
-    gathering g = {.needs = needs, .row_count = a->live_count + (a->has_centre ? 1 : 0)};
+    gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0)};
     bool *lost = calloc(a->live_count, sizeof *lost);
-    csl_status status = lost ? allocate_sums(a, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
+    csl_status status =
+        lost ? allocate_sums(a, needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
     if (status == CSL_OK && out) {
         status = csl_answer_prepare(a, out, &g.answer);
     }
-    if (status == CSL_OK) {
-        int operations =
-            (g.norms != NULL) + (g.distances != NULL) + (g.products != NULL) + (g.answer != NULL);
-        size_t step = operations > 1 ? csl_cache_step(a) : 0;
-        status = operations ? csl_visit(a, step, a->centre, gather_block, &g) : CSL_OK;
+    bool measures = g.sums.norms || g.sums.distances || g.sums.products;
+    if (status == CSL_OK && (measures || g.answer)) {
+        size_t step = measures && g.answer ? csl_cache_step(a) : 0;
+        status = csl_visit(a, step, a->centre, gather_block, &g);
     }
     status = exchange_sums(a, &g, status);
-    if (status == CSL_OK && g.norms) {
-        a->report->refused_count = find_lost(a, &g, lost);
-        if (g.row_count > a->live_count && !usable(&g, a->live_count)) {
-            status = csl_fail(CSL_E_RANGE, "aggregation: the trusted update is not finite");
-        }
+    if (status == CSL_OK) {
+        status = sort_out(a, &g, lost);
+    }
+    if (status == CSL_OK && a->report->refused_count > 0) {
+        status = take_census(a, &g);
     }
     if (status == CSL_OK) {
         status = store_matrices(a, &g, lost);
@@ -304,9 +324,10 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
     csl_answer_finish(g.answer);
     free(lost);
     free(g.census);
-    free(g.norms);
-    free(g.distances);
-    free(g.products);
+    free(g.spare);
+    free(g.sums.norms);
+    free(g.sums.distances);
+    free(g.sums.products);
     return status;
 }
 

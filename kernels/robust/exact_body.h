@@ -1,7 +1,7 @@
 /*
  * Exact sums over one tile on one thread; included once per instruction set. The sequence of
  * operations is in <consilium/kernels_robust.h>: 32 lanes of float32, whatever the vector width. A
- * width of SIMD_LANES plays the lanes in 32 / SIMD_LANES passes over the tile, so that a block of
+ * width of SIMD_LANES plays the lanes in 32 / SIMD_LANES passes over a strip, so that a block of
  * PAIR_EDGE x PAIR_EDGE pairs keeps all its sums in registers.
  */
 #ifndef CSL_ROBUST_EXACT_BODY_H
@@ -9,13 +9,7 @@
 
 #include "robust_host.h"
 
-enum {
-    EXACT_LANES = 32,
-    PAIR_EDGE = SIMD_LANES == 16  ? 4
-                : SIMD_LANES == 8 ? 3
-                                  : 2,
-    NORM_ROWS = 4
-};
+enum { PAIR_EDGE = SIMD_LANES == 16 ? 4 : SIMD_LANES == 8 ? 3 : 2 };
 
 typedef enum pair_kind { PAIR_DISTANCE, PAIR_PRODUCT } pair_kind;
 
@@ -28,23 +22,31 @@ SIMD_INLINE simd_float pair_step(pair_kind kind, simd_float a, simd_float b, sim
     return simd_fma(a, b, sum);
 }
 
-/* Tile sums of the height x PAIR_EDGE pairs of rows a and b; sums: [height][PAIR_EDGE]. */
-SIMD_INLINE void pair_block(pair_kind kind,
+/* Is this pair of a block wanted? On the diagonal only i < k, and i = k for inner products. */
+SIMD_INLINE bool pair_wanted(pair_kind kind, bool diagonal, int i, int k)
+{
+    return !diagonal || i < k || (i == k && kind == PAIR_PRODUCT);
+}
+
+/* Adds a strip of columns to the lane sums of height x PAIR_EDGE pairs, [pair][CSL_EXACT_LANES],
+ * or begins them. count is a multiple of CSL_EXACT_LANES except at the end of a tile. */
+SIMD_INLINE void pair_strip(pair_kind kind,
+                            bool diagonal,
                             int height,
                             const float *const *a,
                             const float *const *b,
                             size_t count,
-                            double *sums)
+                            bool begins,
+                            float *lane)
 {
-    float lane[PAIR_EDGE * PAIR_EDGE][EXACT_LANES];
-    for (size_t first = 0; first < EXACT_LANES; first += SIMD_LANES) {
+    for (size_t first = 0; first < CSL_EXACT_LANES; first += SIMD_LANES) {
         simd_float sum[PAIR_EDGE * PAIR_EDGE];
 #pragma GCC unroll 16
         for (int k = 0; k < height * PAIR_EDGE; k++) {
-            sum[k] = simd_set(0.0f);
+            sum[k] = begins ? simd_set(0.0f) : simd_load(lane + k * CSL_EXACT_LANES + first);
         }
         size_t j = first;
-        for (; j + SIMD_LANES <= count; j += EXACT_LANES) {
+        for (; j + SIMD_LANES <= count; j += CSL_EXACT_LANES) {
             simd_float left[PAIR_EDGE];
 #pragma GCC unroll 4
             for (int i = 0; i < height; i++) {
@@ -55,8 +57,10 @@ SIMD_INLINE void pair_block(pair_kind kind,
                 simd_float right = simd_load(b[k] + j);
 #pragma GCC unroll 4
                 for (int i = 0; i < height; i++) {
-                    sum[i * PAIR_EDGE + k] =
-                        pair_step(kind, left[i], right, sum[i * PAIR_EDGE + k]);
+                    if (pair_wanted(kind, diagonal, i, k)) {
+                        sum[i * PAIR_EDGE + k] =
+                            pair_step(kind, left[i], right, sum[i * PAIR_EDGE + k]);
+                    }
                 }
             }
         }
@@ -68,74 +72,64 @@ SIMD_INLINE void pair_block(pair_kind kind,
         }
 #pragma GCC unroll 16
         for (int k = 0; k < height * PAIR_EDGE; k++) {
-            simd_store(lane[k] + first, sum[k]);
+            simd_store(lane + k * CSL_EXACT_LANES + first, sum[k]);
         }
     }
-    for (int k = 0; k < height * PAIR_EDGE; k++) {
-        sums[k] = simd_tree(lane[k]);
-    }
 }
 
-static void pair_tile(pair_kind kind,
-                      const float *const *rows,
-                      uint32_t row_count,
-                      uint32_t first,
-                      uint32_t height,
-                      uint32_t other,
-                      size_t count,
-                      double *sums)
+static void distance_strip(uint32_t height,
+                           const float *const *a,
+                           const float *const *b,
+                           size_t count,
+                           bool diagonal,
+                           bool begins,
+                           float *lane)
 {
-    const float *a[PAIR_EDGE];
-    const float *b[PAIR_EDGE];
-    for (uint32_t k = 0; k < PAIR_EDGE; k++) { /* past the end: the last row again, not used */
-        a[k] = rows[first + k < row_count ? first + k : row_count - 1];
-        b[k] = rows[other + k < row_count ? other + k : row_count - 1];
-    }
-    if (kind == PAIR_DISTANCE && height == 1) {
-        pair_block(PAIR_DISTANCE, 1, a, b, count, sums);
-    } else if (kind == PAIR_DISTANCE) {
-        pair_block(PAIR_DISTANCE, PAIR_EDGE, a, b, count, sums);
-    } else if (height == 1) {
-        pair_block(PAIR_PRODUCT, 1, a, b, count, sums);
+    if (height == 1) {
+        pair_strip(PAIR_DISTANCE, false, 1, a, b, count, begins, lane);
+    } else if (diagonal) {
+        pair_strip(PAIR_DISTANCE, true, PAIR_EDGE, a, a, count, begins, lane);
     } else {
-        pair_block(PAIR_PRODUCT, PAIR_EDGE, a, b, count, sums);
+        pair_strip(PAIR_DISTANCE, false, PAIR_EDGE, a, b, count, begins, lane);
     }
 }
 
-static void distance_tile(const float *const *rows,
-                          uint32_t row_count,
-                          uint32_t first,
-                          uint32_t height,
-                          uint32_t other,
+static void product_strip(uint32_t height,
+                          const float *const *a,
+                          const float *const *b,
                           size_t count,
-                          double *sums)
+                          bool diagonal,
+                          bool begins,
+                          float *lane)
 {
-    pair_tile(PAIR_DISTANCE, rows, row_count, first, height, other, count, sums);
+    if (height == 1) {
+        pair_strip(PAIR_PRODUCT, false, 1, a, b, count, begins, lane);
+    } else if (diagonal) {
+        pair_strip(PAIR_PRODUCT, true, PAIR_EDGE, a, a, count, begins, lane);
+    } else {
+        pair_strip(PAIR_PRODUCT, false, PAIR_EDGE, a, b, count, begins, lane);
+    }
 }
 
-static void product_tile(const float *const *rows,
-                         uint32_t row_count,
-                         uint32_t first,
-                         uint32_t height,
-                         uint32_t other,
-                         size_t count,
-                         double *sums)
+static void lane_sums(const float *lane, uint32_t sum_count, double *sums)
 {
-    pair_tile(PAIR_PRODUCT, rows, row_count, first, height, other, count, sums);
+    for (uint32_t k = 0; k < sum_count; k++) {
+        sums[k] = simd_tree(lane + k * CSL_EXACT_LANES);
+    }
 }
 
 /* sum of squares of one row of a tile, all lanes at once. */
 static double norm_tile(const float *row, size_t count)
 {
-    enum { PARTS = EXACT_LANES / SIMD_LANES };
+    enum { PARTS = CSL_EXACT_LANES / SIMD_LANES };
     simd_float sum[PARTS];
-    float lane[EXACT_LANES];
+    float lane[CSL_EXACT_LANES];
     size_t j = 0;
 #pragma GCC unroll 32
     for (int k = 0; k < PARTS; k++) {
         sum[k] = simd_set(0.0f);
     }
-    for (; j + EXACT_LANES <= count; j += EXACT_LANES) {
+    for (; j + CSL_EXACT_LANES <= count; j += CSL_EXACT_LANES) {
 #pragma GCC unroll 32
         for (size_t k = 0; k < PARTS; k++) {
             simd_float x = simd_load(row + j + k * SIMD_LANES);

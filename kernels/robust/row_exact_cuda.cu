@@ -665,3 +665,34 @@ csl_status csl_cuda_row_squared_norms(csl_device *device,
     }
     return CSL_OK;
 }
+
+csl_status csl_cuda_row_geometry(csl_device *device,
+                                 const float *const *host_rows,
+                                 uint32_t row_count,
+                                 size_t count,
+                                 const csl_row_geometry *host_sums)
+{
+    CSL_TRY(csl_robust_check_geometry(host_rows, row_count, host_sums));
+    const size_t cached = (size_t)32 << 20; /* bytes that the next operation may still find */
+    size_t step = (cached / (row_count * CSL_TILE * sizeof(float)) + 1) * CSL_TILE;
+    const float *rows[CSL_KERNEL_ROWS_MAX];
+    csl_row_geometry to = *host_sums;
+    for (size_t begin = 0; begin < count; begin += step) {
+        size_t width = count - begin < step ? count - begin : step;
+        for (uint32_t i = 0; i < row_count; i++) {
+            rows[i] = host_rows[i] + begin;
+        }
+        if (to.norms) {
+            CSL_TRY(csl_cuda_row_squared_norms(device, rows, row_count, width, NULL, to.norms));
+        }
+        if (to.distances) {
+            CSL_TRY(csl_cuda_row_squared_distances(device, rows, row_count, row_count, width,
+                                                   to.distances));
+        }
+        if (to.products) {
+            CSL_TRY(csl_cuda_row_inner_products(device, rows, row_count, row_count, width,
+                                                to.products));
+        }
+    }
+    return CSL_OK;
+}

@@ -1,7 +1,8 @@
 /*
  * Norms, distances and inner products as exact sums. Tiles are dealt out to threads; each thread
  * adds to sums of its own, and these are merged at the end: integers, so no order matters. Where
- * private sums would take more than PRIVATE_SIZE_MAX bytes, threads add atomically to the result.
+ * the private sums of pairs would take more than PRIVATE_SIZE_MAX bytes, threads add atomically to
+ * the result.
  */
 #include "robust_host.h"
 
@@ -9,135 +10,137 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAD_GROUP = 32 }; /* rows of a tile that stay in the second-level cache as left factors */
 static const size_t PRIVATE_SIZE_MAX = (size_t)256 << 20;
 
-typedef struct pair_task {
+/* Sums over the tiles of the same rows: those of norms, and of pairs of up to two kinds. */
+typedef struct tile_task {
     const float *const *rows;
     uint32_t row_count;
-    uint32_t lead_count;
-    bool product; /* pairs i <= j and inner products, else i < j and distances */
-    bool atomic;
-    csl_exact_sum *sums;
-} pair_task;
+    size_t count;
+    csl_exact_sum *norms; /* or NULL */
+    csl_pair_sums pairs[2];
+    uint32_t pair_kinds;
+    csl_exact_sum *private_sums; /* [threads][sum_count], or NULL: all add to the result */
+    size_t sum_count;
+    float *lanes; /* [threads][lane_count] */
+    size_t lane_count;
+} tile_task;
 
-static void add_sum(const pair_task *task, size_t index, double value)
+/* The task of one thread: where it adds to. Norms are few and always private. */
+static void own_sums(const tile_task *task, int thread, csl_pair_sums pairs[2])
 {
-    if (!task->atomic) {
-        csl_exact_add(task->sums + index, value);
-        return;
-    }
-    csl_exact_sum one = {{0}};
-    csl_exact_add(&one, value);
-    for (size_t k = 0; k < CSL_EXACT_WORDS; k++) {
-        if (one.word[k]) {
-#pragma omp atomic
-            task->sums[index].word[k] += one.word[k];
+    csl_exact_sum *sums =
+        task->private_sums ? task->private_sums + task->sum_count * (size_t)thread : NULL;
+    for (uint32_t k = 0; k < task->pair_kinds; k++) {
+        pairs[k] = task->pairs[k];
+        pairs[k].lanes = task->lanes + task->lane_count * (size_t)thread;
+        if (sums) {
+            pairs[k].shared = false;
+            pairs[k].sums = sums;
+            sums += csl_robust_pair_count(&pairs[k]);
         }
     }
 }
 
-static void add_block(const pair_task *task,
-                      uint32_t first,
-                      uint32_t height,
-                      uint32_t other,
-                      uint32_t width,
-                      const double *block)
-{
-    for (uint32_t r = 0; r < height && first + r < task->lead_count; r++) {
-        for (uint32_t k = 0; k < width && other + k < task->row_count; k++) {
-            uint32_t i = first + r;
-            uint32_t j = other + k;
-            if (j < i || (j == i && !task->product)) {
-                continue; /* the lower half of a block on the diagonal */
-            }
-            size_t index = task->product ? csl_product_index(i, j, task->row_count)
-                                         : csl_pair_index(i, j, task->row_count);
-            add_sum(task, index, block[r * width + k]);
-        }
-    }
-}
-
-/* All pairs of one tile; rows already point at it. */
-static void add_tile(const pair_task *task,
-                     const csl_robust_variant *variant,
-                     const float *const *rows,
-                     size_t count)
-{
-    double block[CSL_PAIR_EDGE_MAX * CSL_PAIR_EDGE_MAX];
-    uint32_t edge = variant->pair_edge;
-    uint32_t height = task->lead_count == 1 ? 1 : edge;
-    uint32_t group = LEAD_GROUP / edge * edge;
-    for (uint32_t lead = 0; lead < task->lead_count; lead += group) {
-        uint32_t stop = lead + group < task->lead_count ? lead + group : task->lead_count;
-        for (uint32_t other = lead; other < task->row_count; other += edge) {
-            for (uint32_t first = lead; first < stop && first < other + edge; first += height) {
-                if (task->product) {
-                    variant->product_tile(rows, task->row_count, first, height, other, count,
-                                          block);
-                } else {
-                    variant->distance_tile(rows, task->row_count, first, height, other, count,
-                                           block);
-                }
-                add_block(task, first, height, other, edge, block);
-            }
-        }
-    }
-}
-
-static void run_tiles(csl_device *device,
-                      const pair_task *task,
-                      csl_exact_sum *private_sums,
-                      size_t sum_count,
-                      size_t count)
+static void run_tiles(const tile_task *task, int threads)
 {
     const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
-#pragma omp parallel num_threads(threads) if (count > CSL_TILE)
+#pragma omp parallel num_threads(threads) if (task->count > CSL_TILE)
     {
         const float *rows[CSL_KERNEL_ROWS_MAX];
-        pair_task own = *task;
-        if (private_sums) {
-            own.sums = private_sums + sum_count * (size_t)omp_get_thread_num();
-        }
+        csl_exact_sum norms[CSL_KERNEL_ROWS_MAX];
+        csl_pair_sums pairs[2];
+        memset(norms, 0, (task->norms ? task->row_count : 0) * sizeof *norms);
+        own_sums(task, omp_get_thread_num(), pairs);
 #pragma omp for schedule(dynamic, 1)
-        for (size_t begin = 0; begin < count; begin += CSL_TILE) {
+        for (size_t begin = 0; begin < task->count; begin += CSL_TILE) {
+            size_t width = task->count - begin < CSL_TILE ? task->count - begin : CSL_TILE;
             for (uint32_t i = 0; i < task->row_count; i++) {
                 rows[i] = task->rows[i] + begin;
+                if (task->norms) {
+                    csl_exact_add(norms + i, variant->norm_tile(rows[i], width));
+                }
             }
-            add_tile(&own, variant, rows, count - begin < CSL_TILE ? count - begin : CSL_TILE);
+            for (uint32_t k = 0; k < task->pair_kinds; k++) {
+                csl_robust_add_pairs(&pairs[k], rows, width);
+            }
+        }
+        if (task->norms) {
+#pragma omp critical
+            csl_exact_merge(task->norms, norms, task->row_count);
         }
     }
 }
 
-static csl_status add_pairs(csl_device *device, pair_task *task, size_t count)
+static void merge_pairs(const tile_task *task, size_t threads)
 {
-    const char *name = task->product ? "row_inner_products" : "row_squared_distances";
-    CSL_TRY(csl_robust_check_rows(name, task->rows, task->row_count, CSL_KERNEL_ROWS_MAX));
-    if (task->lead_count < 1 || task->lead_count > task->row_count) {
-        return csl_fail(CSL_E_RANGE, "%s: expected 1 to %u leading rows, found %u", name,
-                        task->row_count, task->lead_count);
+    for (size_t t = 0; t < threads && task->private_sums; t++) {
+        const csl_exact_sum *sums = task->private_sums + t * task->sum_count;
+        for (uint32_t k = 0; k < task->pair_kinds; k++) {
+            size_t sum_count = csl_robust_pair_count(&task->pairs[k]);
+            csl_exact_merge(task->pairs[k].sums, sums, sum_count);
+            sums += sum_count;
+        }
     }
-    size_t sum_count = task->product ? csl_product_count(task->lead_count, task->row_count)
-                                     : csl_pair_count(task->lead_count, task->row_count);
-    if (sum_count == 0 || count == 0) {
+}
+
+static csl_status add_tiles(csl_device *device, tile_task *task, uint32_t lead_count)
+{
+    size_t threads = task->count > CSL_TILE ? (size_t)csl_host_threads(device) : 1;
+    if (task->pair_kinds > 0) {
+        size_t lane_size = csl_robust_lanes_size(task->row_count, lead_count);
+        task->lane_count = lane_size / sizeof(float);
+        task->lanes = aligned_alloc(64, (threads * lane_size + 63) / 64 * 64);
+        if (!task->lanes) {
+            return csl_fail(CSL_E_NO_MEMORY, "exact sums: no memory for %u rows", task->row_count);
+        }
+    }
+    for (uint32_t k = 0; k < task->pair_kinds; k++) {
+        task->sum_count += csl_robust_pair_count(&task->pairs[k]);
+    }
+    size_t private_size = threads * task->sum_count * sizeof *task->private_sums;
+    if (threads > 1 && task->sum_count > 0 && private_size <= PRIVATE_SIZE_MAX) {
+        task->private_sums = calloc(threads * task->sum_count, sizeof *task->private_sums);
+    }
+    for (uint32_t k = 0; k < task->pair_kinds; k++) {
+        task->pairs[k].shared = threads > 1 && !task->private_sums;
+    }
+    run_tiles(task, (int)threads);
+    merge_pairs(task, threads);
+    free(task->private_sums);
+    free(task->lanes);
+    return CSL_OK;
+}
+
+static void add_kind(tile_task *task, bool product, uint32_t lead_count, csl_exact_sum *sums)
+{
+    csl_pair_sums pairs = {.variant = csl_robust_variant_get(),
+                           .row_count = task->row_count,
+                           .lead_count = lead_count,
+                           .product = product,
+                           .sums = sums};
+    if (csl_robust_pair_count(&pairs) > 0) {
+        task->pairs[task->pair_kinds++] = pairs;
+    }
+}
+
+static csl_status add_pairs(csl_device *device, tile_task *task, uint32_t lead_count, bool product)
+{
+    const char *name = product ? "row_inner_products" : "row_squared_distances";
+    CSL_TRY(csl_robust_check_rows(name, task->rows, task->row_count, CSL_KERNEL_ROWS_MAX));
+    if (lead_count < 1 || lead_count > task->row_count) {
+        return csl_fail(CSL_E_RANGE, "%s: expected 1 to %u leading rows, found %u", name,
+                        task->row_count, lead_count);
+    }
+    csl_exact_sum *sums = task->pairs[0].sums;
+    add_kind(task, product, lead_count, sums);
+    if (task->pair_kinds == 0 || task->count == 0) {
         return CSL_OK;
     }
-    if (!task->sums) {
+    if (!sums) {
         return csl_fail(CSL_E_INVALID_ARG, "%s: expected sums, found NULL", name);
     }
-    size_t threads = count > CSL_TILE ? (size_t)csl_host_threads(device) : 1;
-    csl_exact_sum *private_sums = NULL;
-    if (threads > 1 && threads * sum_count * sizeof *private_sums <= PRIVATE_SIZE_MAX) {
-        private_sums = calloc(threads * sum_count, sizeof *private_sums);
-    }
-    task->atomic = threads > 1 && !private_sums;
-    run_tiles(device, task, private_sums, sum_count, count);
-    for (size_t t = 0; private_sums && t < threads; t++) {
-        csl_exact_merge(task->sums, private_sums + t * sum_count, sum_count);
-    }
-    free(private_sums);
-    return CSL_OK;
+    return add_tiles(device, task, lead_count);
 }
 
 csl_status csl_host_row_squared_distances(csl_device *device,
@@ -147,8 +150,9 @@ csl_status csl_host_row_squared_distances(csl_device *device,
                                           size_t count,
                                           csl_exact_sum *host_sums)
 {
-    pair_task task = {host_rows, row_count, lead_count, false, false, host_sums};
-    return add_pairs(device, &task, count);
+    tile_task task = {.rows = host_rows, .row_count = row_count, .count = count};
+    task.pairs[0].sums = host_sums;
+    return add_pairs(device, &task, lead_count, false);
 }
 
 csl_status csl_host_row_inner_products(csl_device *device,
@@ -158,8 +162,35 @@ csl_status csl_host_row_inner_products(csl_device *device,
                                        size_t count,
                                        csl_exact_sum *host_sums)
 {
-    pair_task task = {host_rows, row_count, lead_count, true, false, host_sums};
-    return add_pairs(device, &task, count);
+    tile_task task = {.rows = host_rows, .row_count = row_count, .count = count};
+    task.pairs[0].sums = host_sums;
+    return add_pairs(device, &task, lead_count, true);
+}
+
+csl_status csl_robust_check_geometry(const float *const *host_rows,
+                                     uint32_t row_count,
+                                     const csl_row_geometry *sums)
+{
+    CSL_TRY(csl_robust_check_rows("row_geometry", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
+    return sums ? CSL_OK : csl_fail(CSL_E_INVALID_ARG, "row_geometry: expected sums, found NULL");
+}
+
+csl_status csl_host_row_geometry(csl_device *device,
+                                 const float *const *host_rows,
+                                 uint32_t row_count,
+                                 size_t count,
+                                 const csl_row_geometry *host_sums)
+{
+    CSL_TRY(csl_robust_check_geometry(host_rows, row_count, host_sums));
+    tile_task task = {
+        .rows = host_rows, .row_count = row_count, .count = count, .norms = host_sums->norms};
+    if (host_sums->distances) {
+        add_kind(&task, false, row_count, host_sums->distances);
+    }
+    if (host_sums->products) {
+        add_kind(&task, true, row_count, host_sums->products);
+    }
+    return count > 0 ? add_tiles(device, &task, row_count) : CSL_OK;
 }
 
 static void count_values(const float *row, size_t count, csl_row_census *census)

@@ -13,8 +13,9 @@ const csl_robust_variant csl_robust_portable = {
     .select = select_range,
     .statistics = statistics_range,
     .sign_filter = sign_filter,
-    .distance_tile = distance_tile,
-    .product_tile = product_tile,
+    .distance_strip = distance_strip,
+    .product_strip = product_strip,
+    .lane_sums = lane_sums,
     .norm_tile = norm_tile,
     .pair_edge = PAIR_EDGE,
 };

@@ -166,6 +166,27 @@ static void ask_pairs(robust_place *place, const request *r, answer *a)
                                             sums));
 }
 
+/* All three sums in one pass: the sums of the three operations. */
+static void ask_geometry(robust_place *place, const request *r, answer *a)
+{
+    const robust_sample *s = r->sample;
+    size_t counts[] = {s->n, csl_pair_count(s->n, s->n), csl_product_count(s->n, s->n)};
+    size_t all = counts[0] + counts[1] + counts[2];
+    csl_exact_sum *apart = calloc(all, sizeof *apart);
+    csl_exact_sum *sums = begin_words(a, all * CSL_EXACT_WORDS);
+    memcpy(apart, sums, all * sizeof *apart); /* both are added to what is there */
+    csl_row_geometry whole = {sums, sums + counts[0], sums + counts[0] + counts[1]};
+    const csl_kernels *ops = place->ops;
+    CHECK_OK(ops->row_geometry(place->device, place->rows, s->n, s->d, &whole));
+    CHECK_OK(ops->row_squared_norms(place->device, place->rows, s->n, s->d, NULL, apart));
+    CHECK_OK(ops->row_squared_distances(place->device, place->rows, s->n, s->n, s->d,
+                                        apart + counts[0]));
+    CHECK_OK(ops->row_inner_products(place->device, place->rows, s->n, s->n, s->d,
+                                     apart + counts[0] + counts[1]));
+    CU_ASSERT_EQUAL(memcmp(sums, apart, all * sizeof *sums), 0);
+    free(apart);
+}
+
 static void ask_gather(robust_place *place, const request *r, answer *a)
 {
     const robust_sample *s = r->sample;
@@ -189,6 +210,7 @@ static const question questions[] = {
     {"sign filter", ask_sign_filter, CSL_KERNEL_ROWS_MAX},
     {"norms and census", ask_norms, CSL_KERNEL_ROWS_MAX},
     {"distances and inner products", ask_pairs, CSL_KERNEL_ROWS_MAX},
+    {"geometry", ask_geometry, 150},
     {"gathering", ask_gather, CSL_KERNEL_ROWS_MAX},
 };
 enum { QUESTION_COUNT = sizeof questions / sizeof *questions };
@@ -437,6 +459,7 @@ static char *refusals(robust_place *p)
     REFUSED(ops->row_squared_distances(d, p->rows, 3, 4, 8, sums));
     REFUSED(ops->row_squared_distances(d, p->rows, 3, 0, 8, sums));
     REFUSED(ops->row_inner_products(d, p->rows, 3, 3, 8, NULL));
+    REFUSED(ops->row_geometry(d, p->rows, 3, 8, NULL));
     REFUSED(ops->row_gather(d, p->rows, 3, 8, &index, 1, &value));
     REFUSED(ops->row_gather(d, p->rows, 3, 8, NULL, 1, &value));
 #undef REFUSED
@@ -473,7 +496,7 @@ static void operations_need_no_memory_beyond_the_scratch(void)
     CU_ASSERT_EQUAL(setenv("CUDASIM_MEMORY", size, 1), 0);
     static ask_function *const kernels[] = {ask_means,       ask_selection, ask_mixed_selection,
                                             ask_sign_filter, ask_norms,     ask_pairs,
-                                            ask_gather};
+                                            ask_geometry,    ask_gather};
     for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
         one_question(kernels[k], &sample, &r);
     }

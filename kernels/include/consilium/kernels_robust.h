@@ -120,6 +120,13 @@ typedef struct csl_row_census {
     int64_t negative; /* below zero, -infinity included */
 } csl_row_census;
 
+/* What row_geometry adds to; each may be NULL. */
+typedef struct csl_row_geometry {
+    csl_exact_sum *norms;     /* [n], as row_squared_norms */
+    csl_exact_sum *distances; /* [csl_pair_count(n, n)], as row_squared_distances */
+    csl_exact_sum *products;  /* [csl_product_count(n, n)], as row_inner_products */
+} csl_row_geometry;
+
 /*
  * row_weighted_mean:
  *   out[j] = s rounded to float32; s = +0.0, then s = fma(weights[i], rows[i][j], s) in float64
@@ -145,6 +152,8 @@ typedef struct csl_row_census {
  *   (1..n; n gives all pairs, 1 the distances to row 0).
  * row_inner_products:
  *   host_sums[csl_product_index(i, j, n)] += <x_i, x_j> for i <= j < n and i < lead_count.
+ * row_geometry:
+ *   the three above in one pass over the rows; host_sums: host memory.
  * row_gather:
  *   host_out[i * index_count + k] = rows[i][host_index[k]], bits unchanged; E_RANGE if an index is
  *   not below count.
@@ -191,6 +200,10 @@ typedef struct csl_row_census {
       (csl_device * device, const float *const *host_rows, uint32_t row_count,                     \
        uint32_t lead_count, size_t count, csl_exact_sum *host_sums),                               \
       (device, host_rows, row_count, lead_count, count, host_sums))                                \
+    X(row_geometry, CSL_EXACT, 0, 0,                                                               \
+      (csl_device * device, const float *const *host_rows, uint32_t row_count, size_t count,       \
+       const csl_row_geometry *host_sums),                                                         \
+      (device, host_rows, row_count, count, host_sums))                                            \
     X(row_gather, CSL_EXACT, 0, 0,                                                                 \
       (csl_device * device, const float *const *host_rows, uint32_t row_count, size_t count,       \
        const uint64_t *host_index, size_t index_count, float *host_out),                           \
