@@ -171,32 +171,12 @@ uint32_t csl_cuda_device_count(void)
     return count > 0 ? (uint32_t)count : 0;
 }
 
-#ifndef CSL_HAVE_CUDA_ROBUST
-template <class... Arguments> static void ignore(Arguments...)
-{
-}
-#define REFUSE_OP(name, exactness, absolute, relative, parameters, arguments)                      \
-    static csl_status refuse_##name parameters                                                     \
-    {                                                                                              \
-        ignore arguments;                                                                          \
-        return csl_fail(CSL_E_UNSUPPORTED,                                                         \
-                        "cuda: " #name " has no CUDA kernel; aggregate on a host device");         \
-    }
-CSL_ROBUST_OP_LIST(REFUSE_OP)
-#endif
-
 static void fill_table(csl_kernels *kernels)
 {
 #define FILL_CUDA_OP(name, exactness, absolute, relative, parameters, arguments)                   \
     kernels->name = csl_cuda_##name;
     CSL_NN_OP_LIST(FILL_CUDA_OP)
-#ifdef CSL_HAVE_CUDA_ROBUST
     CSL_ROBUST_OP_LIST(FILL_CUDA_OP)
-#else
-#define FILL_REFUSED_OP(name, exactness, absolute, relative, parameters, arguments)                \
-    kernels->name = refuse_##name;
-    CSL_ROBUST_OP_LIST(FILL_REFUSED_OP)
-#endif
 }
 
 static csl_status fill_info(csl_device *device, int index)

@@ -8,9 +8,15 @@ typedef struct pool_shape {
     uint32_t in[3], size[3], stride[3], padding[3], dilation[3], channels, batch;
 } pool_shape;
 
+#ifdef __SANITIZE_THREAD__
+enum { LARGE = 8 }; /* the simulated card bears few threads under it */
+#else
+enum { LARGE = 28 };
+#endif
+
 static const pool_shape shapes[] = {
     {{1, 8, 8}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 16, 3},
-    {{1, 28, 28}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 32, 2},
+    {{1, LARGE, LARGE}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 32, 2},
     {{1, 7, 9}, {1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 16, 2},
     {{1, 9, 9}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}, 16, 2},
     {{1, 9, 8}, {1, 2, 3}, {1, 3, 4}, {0, 1, 1}, {1, 1, 1}, 32, 1},
