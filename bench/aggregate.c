@@ -1,17 +1,19 @@
 /*
  * consilium bench aggregate: the kernels of robust aggregation and whole rules against the
  * machine's read bandwidth and, with --peer, against another library on the same rows in the same
- * run.
+ * run. Under mpirun every rank holds its coordinates of all rows, as in a run, and a time is that
+ * from all ranks' start to the end of the last one.
  *
  * A kernel is one pass over rows that lie in memory; a whole rule is csl_aggregate: the check that
  * all values are finite, every pass, its control and the selection report. floor_ms is the time
  * that reading n x d float32 and writing d takes at the measured read bandwidth; bandwidth_gbs is
- * the same traffic over min_ms. f = (n - 3) / 4 as in the papers' tables. A rule that reads the
- * rows twice cannot come nearer than two floors.
+ * the same traffic over min_ms, of all ranks together. f = (n - 3) / 4 as in the papers' tables. A
+ * rule that reads the rows twice cannot come nearer than two floors.
  */
 #include "bench_support.h"
-#include "suites.h"
 
+#include <consilium/bench.h>
+#include <consilium/distribute.h>
 #include <consilium/kernels.h>
 #include <consilium/robust.h>
 #include <getopt.h>
@@ -21,9 +23,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+csl_status
+csl_bench_aggregate(csl_communicator *communicator, int argc, char **argv, int *code_out);
+
 enum { LIST_MAX = 16, REPEATS_MAX = 64, HUGE_PAGE = 1 << 21 };
 
 typedef struct aggregate_options {
+    bool help;
     const char *rules;
     const char *peer;
     const char *csv;
@@ -37,11 +43,14 @@ typedef struct aggregate_options {
 } aggregate_options;
 
 typedef struct aggregate_case {
+    csl_communicator *communicator;
     csl_device *device;
     const csl_kernels *kernels;
     const float **rows;
     uint32_t row_count;
-    size_t count;
+    size_t count; /* this rank's coordinates */
+    size_t begin; /* the first of them */
+    size_t total;
     float *out;
     csl_exact_sum *sums;
     const char *name; /* of the row that is measured */
@@ -97,6 +106,11 @@ static csl_status run_norms(aggregate_case *c)
     return c->kernels->row_squared_norms(c->device, c->rows, c->row_count, c->count, NULL, c->sums);
 }
 
+static csl_status add_over_ranks(void *context, int64_t *values, size_t count)
+{
+    return csl_sum_integers(context, values, count);
+}
+
 /* "rule" or "pre+rule" through the library's front door. */
 static csl_status run_whole_rule(aggregate_case *c)
 {
@@ -112,9 +126,14 @@ static csl_status run_whole_rule(aggregate_case *c)
     snprintf(spec.rule, sizeof spec.rule, "%s", rule ? rule + 1 : c->name);
     csl_aggregate_input input = {.device = c->device,
                                  .row_count = c->row_count,
+                                 .column_begin = c->begin,
                                  .column_count = c->count,
-                                 .column_total = c->count,
+                                 .column_total = c->total,
                                  .rows = c->rows};
+    if (csl_communicator_size(c->communicator) > 1) {
+        input.exchange.context = c->communicator;
+        input.exchange.sum_int64 = add_over_ranks;
+    }
     csl_aggregate_report *report = NULL;
     csl_status status = csl_aggregate(&spec, &input, c->out, &report);
     csl_aggregate_report_destroy(report);
@@ -148,8 +167,16 @@ static const aggregate_rule rules_[] = {
 enum { RULE_COUNT = sizeof rules_ / sizeof *rules_ };
 
 static const char usage_[] =
-    "usage: consilium bench aggregate [--n 16,64] [--d 100000,1000000] [--rules a,b]\n"
-    "           [--threads 2] [--repeats 9] [--csv FILE] [--json FILE] [--peer COMMAND]\n"
+    "usage: [mpirun -n RANKS] consilium bench aggregate [OPTION]...\n"
+    "Time robust aggregation of n updates of d parameters. floor_ms is the time that reading\n"
+    "the updates and writing the aggregate once takes at the read bandwidth measured here.\n"
+    "  --n 16,64            numbers of updates\n"
+    "  --d 100000,1000000   numbers of parameters\n"
+    "  --rules a,b          what to time (all)\n"
+    "  --threads 2          of each rank\n"
+    "  --repeats 9          timed calls, after one to warm up\n"
+    "  --csv FILE, --json FILE   the table for machines\n"
+    "  --peer COMMAND       another library beside it, with one rank only\n"
     "kernels: mean, trimmed-mean, median, meamed, phocas, distances, norms\n"
     "whole rules: krum, multi-krum, geometric-median, centered-clipping, caf, dnc, bulyan,\n"
     "       nnm+trimmed-mean, nnm+median\n"
@@ -176,15 +203,12 @@ static size_t parse_list(const char *text, uint64_t most, uint64_t values[LIST_M
 
 static bool parse(int argc, char **argv, aggregate_options *o)
 {
-    static const struct option names[] = {{"n", required_argument, NULL, 'n'},
-                                          {"d", required_argument, NULL, 'd'},
-                                          {"rules", required_argument, NULL, 'r'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"repeats", required_argument, NULL, 'k'},
-                                          {"csv", required_argument, NULL, 'c'},
-                                          {"json", required_argument, NULL, 'j'},
-                                          {"peer", required_argument, NULL, 'p'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"n", required_argument, NULL, 'n'},       {"d", required_argument, NULL, 'd'},
+        {"rules", required_argument, NULL, 'r'},   {"threads", required_argument, NULL, 't'},
+        {"repeats", required_argument, NULL, 'k'}, {"csv", required_argument, NULL, 'c'},
+        {"json", required_argument, NULL, 'j'},    {"peer", required_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     uint64_t one[LIST_MAX];
     int option;
     optind = 1;
@@ -216,6 +240,9 @@ static bool parse(int argc, char **argv, aggregate_options *o)
             break;
         case 'p':
             o->peer = optarg;
+            break;
+        case 'h':
+            o->help = true;
             break;
         default:
             good = false;
@@ -315,6 +342,16 @@ static void ask_peer(const aggregate_options *o,
     pclose(stream);
 }
 
+/* Milliseconds from the start of all ranks to the end of the last one. */
+static csl_status time_once(const aggregate_rule *rule, aggregate_case *c, double *time_out)
+{
+    CSL_TRY(csl_agree(c->communicator, CSL_OK));
+    double start = csl_bench_seconds();
+    CSL_TRY(csl_agree(c->communicator, rule->run(c)));
+    *time_out = 1e3 * (csl_bench_seconds() - start);
+    return CSL_OK;
+}
+
 static csl_status measure(const aggregate_options *o,
                           const aggregate_rule *rule,
                           aggregate_case *c,
@@ -322,23 +359,22 @@ static csl_status measure(const aggregate_options *o,
                           csl_bench_report *report)
 {
     double times[REPEATS_MAX];
+    uint32_t ranks = csl_communicator_size(c->communicator);
     c->name = rule->name;
-    CSL_TRY(rule->run(c)); /* warm-up */
+    CSL_TRY(time_once(rule, c, &times[0])); /* warm-up */
     for (uint64_t k = 0; k < o->repeats; k++) {
-        double start = csl_bench_seconds();
-        CSL_TRY(rule->run(c));
-        times[k] = 1e3 * (csl_bench_seconds() - start);
+        CSL_TRY(time_once(rule, c, &times[k]));
     }
     csl_bench_statistics s = csl_bench_summarise(times, o->repeats);
-    double traffic = 4.0 * ((double)c->row_count + rule->writes_row) * (double)c->count;
+    double traffic = 4.0 * ((double)c->row_count + rule->writes_row) * (double)c->total;
     double peer_median = NAN;
     double peer_least = NAN;
-    if (o->peer) {
+    if (o->peer && ranks == 1) {
         ask_peer(o, rule->name, c, &peer_median, &peer_least);
     }
     const csl_bench_cell cells[] = {{rule->name, 0, 0},
                                     {NULL, c->row_count, 0},
-                                    {NULL, (double)c->count, 0},
+                                    {NULL, (double)c->total, 0},
                                     {NULL, (double)o->threads, 0},
                                     {NULL, s.median, 3},
                                     {NULL, s.least, 3},
@@ -347,31 +383,51 @@ static csl_status measure(const aggregate_options *o,
                                     {NULL, 1e-9 * bandwidth, 2},
                                     {NULL, peer_median, 3},
                                     {NULL, peer_least, 3},
-                                    {NULL, peer_least / s.least, 1}};
+                                    {NULL, peer_least / s.least, 1},
+                                    {NULL, ranks, 0}};
     csl_bench_report_row(report, cells);
+    return CSL_OK;
+}
+
+/* Rows of this rank's coordinates, and the sum of the ranks' read bandwidths. */
+static csl_status
+fill_rows(const aggregate_options *o, aggregate_case *c, float *memory, double *bandwidth_out)
+{
+    size_t values = (size_t)c->row_count * c->count;
+    fill(memory, values, (int)o->threads);
+    for (uint32_t i = 0; i < c->row_count; i++) {
+        c->rows[i] = memory + i * c->count;
+    }
+    CSL_TRY(csl_agree(c->communicator, CSL_OK));
+    int64_t megabytes = (int64_t)(1e-6 * read_bandwidth(memory, values, (int)o->threads));
+    CSL_TRY(csl_sum_integers(c->communicator, &megabytes, 1));
+    *bandwidth_out = 1e6 * (double)megabytes;
     return CSL_OK;
 }
 
 static csl_status
 measure_shape(const aggregate_options *o, aggregate_case *c, csl_bench_report *report)
 {
+    csl_coordinate_shard own = csl_coordinates_of(c->total, csl_communicator_rank(c->communicator),
+                                                  csl_communicator_size(c->communicator));
+    c->begin = own.begin;
+    c->count = own.count;
     size_t values = (size_t)c->row_count * c->count;
-    size_t size = (values * sizeof(float) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    size_t size = (values * sizeof(float) / HUGE_PAGE + 1) * HUGE_PAGE;
     float *memory = aligned_alloc(HUGE_PAGE, size);
     c->rows = malloc(c->row_count * sizeof *c->rows);
-    c->out = malloc(c->count * sizeof *c->out);
+    c->out = malloc(c->count * sizeof *c->out + 1);
     c->sums = calloc(csl_product_count(c->row_count, c->row_count), sizeof *c->sums);
     csl_status status = CSL_OK;
     if (!memory || !c->rows || !c->out || !c->sums) {
         status = csl_fail(CSL_E_NO_MEMORY, "bench aggregate: no memory for %u rows of %zu",
                           c->row_count, c->count);
-    } else {
+    }
+    status = csl_agree(c->communicator, status);
+    if (status == CSL_OK) {
+        double bandwidth = 0;
         madvise(memory, size, MADV_HUGEPAGE);
-        fill(memory, values, (int)o->threads);
-        double bandwidth = read_bandwidth(memory, values, (int)o->threads);
-        for (uint32_t i = 0; i < c->row_count; i++) {
-            c->rows[i] = memory + i * c->count;
-        }
+        status = fill_rows(o, c, memory, &bandwidth);
         for (size_t r = 0; r < RULE_COUNT && status == CSL_OK; r++) {
             if (asked_for(o->rules, rules_[r].name)) {
                 status = measure(o, &rules_[r], c, bandwidth, report);
@@ -385,10 +441,12 @@ measure_shape(const aggregate_options *o, aggregate_case *c, csl_bench_report *r
     return status;
 }
 
-static csl_status measure_all(const aggregate_options *o, csl_bench_report *report)
+static csl_status
+measure_all(const aggregate_options *o, csl_communicator *communicator, csl_bench_report *report)
 {
-    aggregate_case c = {0};
-    CSL_TRY(csl_device_open("host", (uint32_t)o->threads, &c.device));
+    aggregate_case c = {.communicator = communicator};
+    csl_status opened = csl_device_open("host", (uint32_t)o->threads, &c.device);
+    CSL_TRY(csl_agree(communicator, opened));
     c.kernels = csl_device_kernels(c.device);
     csl_bench_report_note(report, "device", "%s", csl_device_get_info(c.device)->description);
     csl_bench_report_note(report, "instruction_set", "%s", csl_instruction_set_name());
@@ -396,7 +454,7 @@ static csl_status measure_all(const aggregate_options *o, csl_bench_report *repo
     for (size_t i = 0; i < o->row_count_count && status == CSL_OK; i++) {
         for (size_t k = 0; k < o->count_count && status == CSL_OK; k++) {
             c.row_count = (uint32_t)o->row_counts[i];
-            c.count = (size_t)o->counts[k];
+            c.total = (size_t)o->counts[k];
             status = measure_shape(o, &c, report);
         }
     }
@@ -404,7 +462,7 @@ static csl_status measure_all(const aggregate_options *o, csl_bench_report *repo
     return status;
 }
 
-int csl_bench_aggregate(int argc, char **argv)
+csl_status csl_bench_aggregate(csl_communicator *communicator, int argc, char **argv, int *code_out)
 {
     static const char *const columns[] = {"rule",        "n",
                                           "d",           "threads",
@@ -412,7 +470,7 @@ int csl_bench_aggregate(int argc, char **argv)
                                           "floor_ms",    "bandwidth_gbs",
                                           "read_gbs",    "peer_median_ms",
                                           "peer_min_ms", "times_faster",
-                                          NULL};
+                                          "ranks",       NULL};
     aggregate_options o = {.rules = "mean,trimmed-mean,median,meamed,phocas,distances,norms,krum,"
                                     "multi-krum,geometric-median,centered-clipping,caf,dnc,bulyan,"
                                     "nnm+trimmed-mean,nnm+median",
@@ -422,21 +480,28 @@ int csl_bench_aggregate(int argc, char **argv)
                            .count_count = 2,
                            .threads = 2,
                            .repeats = 9};
-    if (!parse(argc, argv, &o) || !rules_exist(o.rules)) {
-        fputs(usage_, stderr);
-        return 2;
+    bool first = csl_communicator_rank(communicator) == 0;
+    opterr = first;
+    bool good = parse(argc, argv, &o) && rules_exist(o.rules);
+    if (!good || o.help) {
+        if (first) {
+            fputs(usage_, good ? stdout : stderr);
+        }
+        *code_out = good ? 0 : 2;
+        return CSL_OK;
     }
     csl_bench_report *report = csl_bench_report_create("aggregate", columns);
-    csl_status status =
-        report ? measure_all(&o, report) : csl_fail(CSL_E_NO_MEMORY, "bench aggregate: no memory");
-    if (status != CSL_OK) {
-        fprintf(stderr, "consilium: %s\n", csl_error_message());
-        csl_bench_report_destroy(report);
-        return 1;
+    csl_status status = report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "bench aggregate: no memory");
+    status = csl_agree(communicator, status);
+    if (status == CSL_OK) {
+        status = measure_all(&o, communicator, report);
     }
-    csl_bench_report_print(report, stdout);
-    int failed =
-        csl_bench_report_write_csv(report, o.csv) | csl_bench_report_write_json(report, o.json);
+    if (status == CSL_OK && first) {
+        csl_bench_report_print(report, stdout);
+        int failed =
+            csl_bench_report_write_csv(report, o.csv) | csl_bench_report_write_json(report, o.json);
+        *code_out = failed ? 1 : 0;
+    }
     csl_bench_report_destroy(report);
-    return failed ? 1 : 0;
+    return status;
 }

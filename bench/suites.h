@@ -3,7 +3,6 @@
 #ifndef CSL_BENCH_SUITES_H
 #define CSL_BENCH_SUITES_H
 
-int csl_bench_aggregate(int argc, char **argv);
 int csl_bench_train(int argc, char **argv);
 
 #endif
