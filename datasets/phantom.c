@@ -167,8 +167,9 @@ static void draw_ribs(phantom_canvas *canvas, const phantom_patient *patient, do
                 double dx = coordinate(x, canvas->extent[2]) / patient->thorax[2];
                 double dy = coordinate(y, canvas->extent[1]);
                 double dz = coordinate(z, canvas->extent[0]) / patient->thorax[0];
-                double radius = sqrt(dx * dx + dz * dz);
                 bool flat = canvas->extent[0] == 1; /* projected ribs cross the whole lung */
+                double up = flat ? 0.0 : dy / patient->thorax[1];
+                double radius = sqrt(dx * dx + up * up + dz * dz);
                 double shell = flat ? smooth((1.0 - radius) * 6.0)
                                     : smooth((1.0 - radius) * 8.0) * smooth((radius - 0.7) * 8.0);
                 double phase =
@@ -202,31 +203,45 @@ static void place(const phantom_patient *patient, csl_random *random, double *ce
     }
 }
 
-/* Brightness spread over a lung, of the same sum as a compact lesion of this radius. */
+/* Brightness of the same sum as a compact lesion of this radius, spread over a lung. In a volume it
+ * falls where lesions fall, in balls of their size, so that no voxel's mean tells them apart. */
 static void draw_haze(phantom_canvas *canvas,
                       const phantom_patient *patient,
                       csl_random *random,
                       double radius,
                       double amplitude)
 {
+    if (canvas->extent[0] > 1) {
+        enum { BALL_COUNT = 12 };
+        for (int i = 0; i < BALL_COUNT; i++) {
+            double near[3];
+            place(patient, random, near);
+            draw_at(canvas, near, radius, radius, radius * between(random, 0.85, 1.2), 0.5,
+                    amplitude / BALL_COUNT);
+        }
+        return;
+    }
     double center[3];
     place(patient, random, center);
     double wide = between(random, 0.34, 0.5);
     double ratio = radius / wide;
-    double share = canvas->extent[0] == 1 ? ratio * ratio : ratio * ratio * ratio;
     /* softness 1 holds less than softness 0.5: 0.30 to 0.58 of the disc */
-    draw_at(canvas, center, wide, wide, wide, 1.0, 1.9 * amplitude * share);
+    draw_at(canvas, center, wide, wide, wide, 1.0, 1.9 * amplitude * ratio * ratio);
 }
 
+/* A volume has noise and anatomy in proportion to its voxels, so lesions in one are more, larger
+ * and brighter than in a projection, or no network of minutes would find them. */
 static void draw_nodules(phantom_canvas *canvas,
                          const phantom_patient *patient,
                          csl_random *random,
                          bool compact)
 {
-    int count = 1 + (int)csl_random_below(random, 2);
+    bool flat = canvas->extent[0] == 1;
+    int count = flat ? 1 + (int)csl_random_below(random, 2) : 3 + (int)csl_random_below(random, 3);
     for (int i = 0; i < count; i++) {
         double center[3];
-        double radius = between(random, 0.14, 0.2), amplitude = between(random, 0.2, 0.34);
+        double radius = flat ? between(random, 0.14, 0.2) : between(random, 0.2, 0.28);
+        double amplitude = flat ? between(random, 0.2, 0.34) : between(random, 0.5, 0.7);
         if (compact) {
             place(patient, random, center);
             draw_at(canvas, center, radius, radius, radius * between(random, 0.85, 1.2), 0.5,
@@ -242,14 +257,15 @@ draw_consolidation(phantom_canvas *canvas, const phantom_patient *patient, csl_r
 {
     double center[3];
     place(patient, random, center);
+    double scale = canvas->extent[0] == 1 ? 1.0 : 3.0;
     int count = 4 + (int)csl_random_below(random, 4);
     for (int i = 0; i < count; i++) {
         double near[3];
         for (int axis = 0; axis < 3; axis++) {
             near[axis] = center[axis] + between(random, -0.2, 0.2);
         }
-        double radius = between(random, 0.12, 0.22);
-        draw_at(canvas, near, radius, radius, radius, 0.8, between(random, 0.08, 0.14));
+        double radius = between(random, 0.12, 0.22) * (scale > 1.0 ? 1.3 : 1.0);
+        draw_at(canvas, near, radius, radius, radius, 0.8, scale * between(random, 0.08, 0.14));
     }
 }
 
@@ -258,8 +274,9 @@ static void draw_diffuse(phantom_canvas *canvas, const phantom_patient *patient,
     for (int i = 0; i < 40; i++) {
         double center[3];
         place(patient, random, center);
-        double radius = between(random, 0.05, 0.08);
-        draw_at(canvas, center, 0.12, radius, radius, 0.9, between(random, -0.18, 0.26));
+        double radius = between(random, 0.05, 0.08) * (canvas->extent[0] == 1 ? 1.0 : 2.0);
+        double amplitude = between(random, -0.18, 0.26) * (canvas->extent[0] == 1 ? 1.0 : 1.5);
+        draw_at(canvas, center, 0.12, radius, radius, 0.9, amplitude);
     }
 }
 
