@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MOST = 64 };
+enum { ROWS_MOST = 1024 };
 
 typedef struct keyed {
     double key;
@@ -133,21 +133,21 @@ static void mean_of_best(const oracle_rows *rows, const double *score, uint32_t 
     weighted(rows, weight, out);
 }
 
-/* Krum scores among the rows whose bit is set in `present`; the others get infinity. */
-static void krum_scores(const oracle_rows *rows, uint64_t present, double *score)
+/* Krum scores among the rows that are not `taken`; the others get infinity. */
+static void krum_scores(const oracle_rows *rows, const bool *taken, double *score)
 {
     uint32_t left = 0;
     for (uint32_t i = 0; i < rows->n; i++) {
-        left += (uint32_t)((present >> i) & 1);
+        left += !taken[i];
     }
     uint32_t neighbours = left > rows->f + 2 ? left - rows->f - 2 : 1;
     for (uint32_t i = 0; i < rows->n; i++) {
         double others[ROWS_MOST];
         keyed sorted[ROWS_MOST];
         uint32_t count = 0;
-        score[i] = (present >> i) & 1 ? 0 : INFINITY;
+        score[i] = taken[i] ? INFINITY : 0;
         for (uint32_t j = 0; j < rows->n; j++) {
-            if (j != i && ((present >> j) & 1)) {
+            if (j != i && !taken[i] && !taken[j]) {
                 others[count++] = distance_to(row(rows, i), row(rows, j), rows->d);
             }
         }
@@ -161,17 +161,17 @@ static void krum_scores(const oracle_rows *rows, uint64_t present, double *score
 static void bulyan(const oracle_rows *rows, double *out)
 {
     uint32_t picks = rows->n - 2 * rows->f;
-    uint64_t present = (UINT64_C(1) << rows->n) - 1;
+    bool taken[ROWS_MOST] = {false};
     uint32_t picked[ROWS_MOST];
     double score[ROWS_MOST];
     double column[ROWS_MOST];
     for (uint32_t k = 0; k < picks; k++) {
-        krum_scores(rows, present, score);
+        krum_scores(rows, taken, score);
         picked[k] = 0;
         for (uint32_t i = 1; i < rows->n; i++) {
             picked[k] = score[i] < score[picked[k]] ? i : picked[k];
         }
-        present &= ~(UINT64_C(1) << picked[k]);
+        taken[picked[k]] = true;
     }
     for (size_t j = 0; j < rows->d; j++) {
         for (uint32_t k = 0; k < picks; k++) {
@@ -185,7 +185,7 @@ static void bulyan(const oracle_rows *rows, double *out)
 static void mda(const oracle_rows *rows, double *out)
 {
     uint32_t n = rows->n;
-    double pair[ROWS_MOST][ROWS_MOST];
+    double *pair = malloc((size_t)n * n * sizeof *pair);
     uint32_t subset[ROWS_MOST];
     double best_weight[ROWS_MOST] = {0};
     double least = INFINITY;
@@ -193,14 +193,14 @@ static void mda(const oracle_rows *rows, double *out)
     for (uint32_t i = 0; i < n; i++) {
         subset[i] = i;
         for (uint32_t j = 0; j < n; j++) {
-            pair[i][j] = distance_to(row(rows, i), row(rows, j), rows->d);
+            pair[i * n + j] = distance_to(row(rows, i), row(rows, j), rows->d);
         }
     }
     for (;;) {
         double diameter = 0;
         for (uint32_t i = 0; i < keep; i++) {
             for (uint32_t j = 0; j < i; j++) {
-                diameter = fmax(diameter, pair[subset[i]][subset[j]]);
+                diameter = fmax(diameter, pair[subset[i] * n + subset[j]]);
             }
         }
         if (diameter < least) {
@@ -223,6 +223,7 @@ static void mda(const oracle_rows *rows, double *out)
         }
     }
     weighted(rows, best_weight, out);
+    free(pair);
 }
 
 /* Weiszfeld's iteration on the vectors themselves. */
@@ -256,12 +257,13 @@ static void centered_clipping(const oracle_rows *rows, double *out)
 bool oracle_rule(const char *name, const oracle_rows *rows, const double *weights, double *out)
 {
     double score[ROWS_MOST];
+    const bool taken[ROWS_MOST] = {false};
     uint32_t n = rows->n;
     uint32_t f = rows->f;
     if (strcmp(name, "weighted-mean") == 0) {
         weighted(rows, weights, out);
     } else if (strcmp(name, "krum") == 0 || strcmp(name, "multi-krum") == 0) {
-        krum_scores(rows, (UINT64_C(1) << n) - 1, score);
+        krum_scores(rows, taken, score);
         mean_of_best(rows, score, name[0] == 'k' ? 1 : n - f - 2, out);
     } else if (strcmp(name, "bulyan") == 0) {
         bulyan(rows, out);
