@@ -49,8 +49,9 @@ enum {
     SHARED_OBJECTS_MAX = 32,
     SHARED_GAP = 64, /* between shared objects, poisoned under ASan */
     ARENA_SIZE = 256 * 1024,
-    TSAN_FIBERS_MAX = 8000, /* of one launch; what gcc 12's runtime bears */
-    NO_SYNC = 1             /* flag of __tsan_switch_to_fiber */
+    /* gcc 12's runtime bears 8,000, but what a release costs grows with them. */
+    TSAN_FIBERS_MAX = 2048,
+    NO_SYNC = 1 /* flag of __tsan_switch_to_fiber */
 };
 
 static const uint64_t UNDEFINED = 0xA5A5A5A5A5A5A5A5u; /* what a card leaves to chance */
@@ -81,7 +82,9 @@ typedef struct shared_object {
 
 cudasim_indices cudasim_now;
 
+#ifndef CUDASIM_TSAN
 static fiber fibers[CUDASIM_BLOCK_THREADS_MAX];
+#endif
 static fiber *idle[CUDASIM_BLOCK_THREADS_MAX];
 static unsigned idle_count;
 static cuda_thread threads[CUDASIM_BLOCK_THREADS_MAX];
@@ -94,8 +97,11 @@ static const void *scheduler_stack;
 static size_t scheduler_stack_size;
 #endif
 #ifdef CUDASIM_TSAN
-static void *retired[TSAN_FIBERS_MAX];
-static unsigned retired_count;
+/* Blocks take these in turn: two blocks of a launch that share fibers are in order for the
+ * sanitizer, all others race if they touch the same memory. Making one takes long, so they stay. */
+static fiber tsan_fibers[TSAN_FIBERS_MAX];
+static unsigned tsan_fiber_count;
+static uint64_t block_turn;
 static char begin_object, end_object, barrier_objects[2];
 static char warp_objects[CUDASIM_BLOCK_THREADS_MAX / CUDASIM_WARP];
 static unsigned barrier_turn;
@@ -367,27 +373,25 @@ static void begin_block(const cudasim_launch_spec *spec)
     /* A new mapping has no history, so blocks do not seem to share their shared memory. */
     munmap(arena, ARENA_SIZE);
     arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (arena == MAP_FAILED || retired_count + thread_count > TSAN_FIBERS_MAX) {
-        die("launch too large for TSan: use about 1,000 threads");
+    if (arena == MAP_FAILED) {
+        die("no memory for shared memory");
     }
+    __tsan_release(&begin_object); /* the mapping counts as a write, which comes before the block */
 #endif
     ASAN(__asan_poison_memory_region(arena, ARENA_SIZE);)
     cudasim_shared(NULL, spec->shared_size);
     for (unsigned t = 0; t < thread_count; t++) {
         threads[t].state = UNSTARTED;
-        TSAN(prepare_fiber(&fibers[t]); retired[retired_count++] = fibers[t].tsan;
-             idle[t] = &fibers[t];)
     }
-    TSAN(idle_count = thread_count;)
-}
-
-static void end_block(void)
-{
 #ifdef CUDASIM_TSAN
-    for (unsigned t = 0; t < thread_count; t++) {
-        munmap(fibers[t].stack, STACK_SIZE);
-        fibers[t].stack = NULL;
+    unsigned first = (unsigned)(block_turn++ % (TSAN_FIBERS_MAX / thread_count)) * thread_count;
+    while (tsan_fiber_count < first + thread_count) {
+        prepare_fiber(&tsan_fibers[tsan_fiber_count++]);
     }
+    for (unsigned t = 0; t < thread_count; t++) {
+        idle[t] = &tsan_fibers[first + t];
+    }
+    idle_count = thread_count;
 #endif
 }
 
@@ -435,13 +439,7 @@ void cudasim_run_grid(const cudasim_launch_spec *spec)
         cudasim_now.block.z = (unsigned)(block / ((uint64_t)spec->grid.x * spec->grid.y));
         begin_block(spec);
         run_block();
-        end_block();
         block = (block + stride) % block_count;
     }
-#ifdef CUDASIM_TSAN
-    __tsan_acquire(&end_object);
-    while (retired_count) {
-        __tsan_destroy_fiber(retired[--retired_count]);
-    }
-#endif
+    TSAN(__tsan_acquire(&end_object);) /* all that the launch did comes before what follows */
 }
