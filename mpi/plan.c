@@ -104,6 +104,9 @@ static csl_status count_rule_vectors(const csl_study *study, uint64_t *count_out
     }
     if (strcmp(study->adversary.spec.attack, "none") != 0) {
         *count_out += study->adversary.institutions.count + 1;
+        if (study->adversary.spec.value[CSL_ATTACK_WARMUP] > 0) { /* sums of what each has sent */
+            *count_out += study->institutions.count;
+        }
     }
     return CSL_OK;
 }

@@ -66,11 +66,12 @@ csl_status csl_run_open_adversary(csl_federated_run *run)
     for (uint32_t k = 0; k < rows; k++) {
         state->sent[k] = state->block + k * own;
     }
-    return CSL_OK;
+    return csl_aggregate_memory_create(run->host, own, &state->memory);
 }
 
 void csl_run_clear_adversary(csl_federated_run *run)
 {
+    csl_aggregate_memory_destroy(run->adversary.memory);
     free(run->adversary.block);
     free(run->adversary.previous);
 }
@@ -99,6 +100,7 @@ csl_run_attack(csl_federated_run *run, csl_update_block *block, csl_aggregate_in
         .hostile = state->hostile,
         .hostile_count = state->hostile_count,
         .previous = state->has_previous ? state->previous : NULL,
+        .memory = state->memory,
     };
     CSL_TRY(csl_attack(&run->study->adversary.spec, &attack, state->sent, &state->report));
     for (uint32_t k = 0; k < state->hostile_count; k++) {

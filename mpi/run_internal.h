@@ -57,7 +57,8 @@ typedef struct adversary_state {
     uint32_t hostile_count;
     float *previous; /* [own coordinates] last aggregate */
     bool has_previous;
-    csl_attack_report report; /* of the last round */
+    csl_aggregate_memory *memory; /* of the attack */
+    csl_attack_report report;     /* of the last round */
     /* Over all rounds since the first hostile one; judged: rows with a known weight. */
     uint64_t hostile_judged;
     uint64_t hostile_left_out;

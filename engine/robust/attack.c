@@ -60,7 +60,7 @@ static const attack_entry attacks[] = {
       "a copy of one honest update, which so counts too often",
       "x_i",
       "Karimireddy et al. 2022",
-      {P(TARGET), NO_MORE}},
+      {P(TARGET), P(WARMUP), NO_MORE}},
      csl_attack_mimic},
     {{"gaussian",
       "noise that knows no data",
@@ -234,10 +234,12 @@ static void find_honest(csl_attack_job *job)
         if (next < input->hostile_count && input->hostile[next] == row) {
             next++;
         } else {
+            job->honest_rows[job->honest_count] = row;
             job->honest[job->honest_count++] = job->aggregation->rows[row];
         }
     }
     for (uint32_t row = 0; job->honest_count == 0 && row < job->row_count; row++) {
+        job->honest_rows[row] = row;
         job->honest[row] = job->aggregation->rows[row];
     }
     job->honest_count = job->honest_count ? job->honest_count : job->row_count;

@@ -1,6 +1,6 @@
 /*
- * Attacks whose answer is found on n x n numbers: Min-Max and Min-Sum in closed form, mimic, and
- * Fang's attack on Krum. All distances are exact sums, so every rank finds the same answer.
+ * Attacks whose answer is found on n x n numbers: Min-Max and Min-Sum in closed form, and Fang's
+ * attack on Krum. All distances are exact sums, so every rank finds the same answer.
  */
 #include "attack_internal.h"
 
@@ -162,60 +162,6 @@ csl_status csl_attack_min_max(csl_attack_job *job)
 csl_status csl_attack_min_sum(csl_attack_job *job)
 {
     return push_away(job, largest_for_sum);
-}
-
-/* argmax_i <x_i - mu, v>^2, v the direction of largest variance: the largest component of the top
- * eigenvector of the centred products. */
-static csl_status find_outermost(csl_attack_job *job, uint32_t *target_out)
-{
-    uint32_t h = job->honest_count;
-    double *pair = csl_numbers(csl_pair_count(h, h) + 1, 1);
-    double *distance = csl_numbers(h, h);
-    double *product = csl_numbers(h, h);
-    double *vectors = csl_numbers(h, h);
-    double *weight = csl_numbers(h, 2); /* and eigenvalues */
-    bool complete = pair && distance && product && vectors && weight;
-    csl_status status =
-        csl_attack_distances(job, complete ? CSL_OK : CSL_E_NO_MEMORY, job->honest, h, h, pair);
-    if (status == CSL_OK) {
-        for (uint32_t i = 0; i < h; i++) {
-            weight[i] = 1.0 / h;
-            for (uint32_t j = i + 1; j < h; j++) {
-                distance[i * h + j] = distance[j * h + i] = pair[csl_pair_index(i, j, h)];
-            }
-        }
-        csl_centred_products(weight, distance, h, product);
-        status = csl_jacobi(product, h, weight + h, vectors);
-    }
-    if (status == CSL_OK) {
-        uint32_t best = 0;
-        for (uint32_t i = 1; i < h; i++) {
-            best = fabs(vectors[i * h]) > fabs(vectors[best * h]) ? i : best;
-        }
-        *target_out = best;
-    }
-    free(pair);
-    free(distance);
-    free(product);
-    free(vectors);
-    free(weight);
-    return status;
-}
-
-csl_status csl_attack_mimic(csl_attack_job *job)
-{
-    double wanted = csl_attack_value(job->spec, CSL_ATTACK_TARGET, 0);
-    uint32_t target = 0;
-    if (wanted < 0) {
-        CSL_TRY(find_outermost(job, &target));
-    } else {
-        target = wanted < job->honest_count ? (uint32_t)wanted : job->honest_count - 1;
-    }
-    for (uint32_t k = 0; k < job->hostile_count; k++) {
-        CSL_TRY(csl_device_copy(job->device, job->out[k], job->honest[target],
-                                job->column_count * sizeof(float), CSL_COPY_WITHIN_DEVICE));
-    }
-    return CSL_OK;
 }
 
 /* Fang's attack on Krum: distances between honest rows, norms a_i and products b_i with the sign

@@ -17,10 +17,11 @@ typedef struct csl_attack_job {
     uint32_t row_count;
     uint32_t hostile_count;
     uint32_t honest_count;
-    const float *honest[CSL_ROWS_MAX]; /* device */
-    float *const *out;                 /* [hostile_count] device */
-    float *mean;                       /* device, of the honest rows */
-    float *direction;                  /* device: sigma, a sign, or what the attack puts there */
+    const float *honest[CSL_ROWS_MAX];  /* device */
+    uint32_t honest_rows[CSL_ROWS_MAX]; /* of the round */
+    float *const *out;                  /* [hostile_count] device */
+    float *mean;                        /* device, of the honest rows */
+    float *direction;                   /* device: sigma, a sign, or what the attack puts there */
     csl_attack_report report;
 } csl_attack_job;
 
@@ -72,8 +73,9 @@ csl_status csl_attack_fang_trim(csl_attack_job *job);
 /* attack_geometry.c: answers found on n x n numbers */
 csl_status csl_attack_min_max(csl_attack_job *job);
 csl_status csl_attack_min_sum(csl_attack_job *job);
-csl_status csl_attack_mimic(csl_attack_job *job);
 csl_status csl_attack_fang_krum(csl_attack_job *job);
+/* attack_mimic.c */
+csl_status csl_attack_mimic(csl_attack_job *job);
 /* attack_search.c: a line search against the rule in use */
 csl_status csl_attack_optimal_ipm(csl_attack_job *job);
 csl_status csl_attack_optimal_alie(csl_attack_job *job);

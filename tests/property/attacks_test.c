@@ -320,6 +320,45 @@ static void mimics_copy_one_honest_update(void)
     }
 }
 
+/* Each round the honest rows differ most in a fresh direction; what lasts shows in the sums only.
+ */
+static void mimics_copy_the_same_one_after_the_warm_up(void)
+{
+    enum { WARMUP = 6 };
+    problem p = make_problem("mimic", 9, 2, 80);
+    problem sums = make_problem("mimic", 9, 2, 80); /* the oracle's memory, in its rows */
+    memcpy(sums.honest, p.honest, sizeof sums.honest);
+    memset(sums.x, 0, sums.n * sums.d * sizeof *sums.x);
+    p.kept = calloc(p.n * p.d, sizeof *p.kept);
+    set(&p, "warmup", WARMUP);
+    uint32_t fixed = 99;
+    for (p.round = 1; p.round <= WARMUP + 4; p.round++) {
+        for (uint32_t i = 0; i < 7; i++) {
+            double lasting = i == 4 ? 4 : 0.1 * i;
+            double passing = 8 * csl_test_normal();
+            for (size_t j = 0; j < p.d; j++) {
+                double fresh = passing * cos((double)(j * (p.round + 1)));
+                size_t at = p.honest[i] * p.d + j;
+                p.x[at] = (float)(lasting * (j % 2 ? 1 : -1) + fresh + csl_test_normal());
+                sums.x[at] += p.round <= WARMUP ? p.x[at] : 0;
+            }
+        }
+        CHECK_OK(attack(&p));
+        statistics s = measure(&sums);
+        uint32_t copied = outermost(&sums, &s);
+        for (uint32_t k = 0; k < p.m; k++) {
+            CU_ASSERT(memcmp(p.out + k * p.d, p.x + p.honest[copied] * p.d, p.d * sizeof *p.x) ==
+                      0);
+        }
+        CU_ASSERT(p.round <= WARMUP || copied == fixed);
+        fixed = p.round == WARMUP ? copied : fixed;
+        free_statistics(&s);
+    }
+    free(p.kept);
+    free_problem(&p);
+    free_problem(&sums);
+}
+
 static void noise_has_its_moments_and_depends_on_the_sender(void)
 {
     for (int kind = 0; kind < 2; kind++) {
@@ -516,6 +555,7 @@ int main(void)
         {"min-max and min-sum go as far as their bound",
          min_max_and_min_sum_go_as_far_as_their_bound},
         {"mimics copy one honest update", mimics_copy_one_honest_update},
+        {"mimics copy the same one after the warm-up", mimics_copy_the_same_one_after_the_warm_up},
         {"noise has its moments and depends on the sender",
          noise_has_its_moments_and_depends_on_the_sender},
         {"fang-trim stays just beyond the extremes", fang_trim_stays_just_beyond_the_extremes},

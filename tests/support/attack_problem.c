@@ -13,7 +13,7 @@ uint32_t below(uint32_t bound)
 
 problem make_problem(const char *attack, uint32_t n, uint32_t m, size_t d)
 {
-    problem p = {.n = n, .m = m, .d = d};
+    problem p = {.n = n, .m = m, .d = d, .round = 3};
     snprintf(p.spec.attack, sizeof p.spec.attack, "%s", attack);
     p.spec.seed = csl_test_random();
     csl_aggregate_spec_init(&p.rule);
@@ -69,6 +69,31 @@ static float *to_device(csl_device *device, const float *values, size_t count)
     return memory;
 }
 
+static csl_aggregate_memory *read_back(const problem *p, csl_device *device, const place *at)
+{
+    csl_aggregate_memory *memory = NULL;
+    CHECK_OK(csl_aggregate_memory_create(device, at->count, &memory));
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (p->has_kept[i]) {
+            CHECK_OK(csl_aggregate_memory_set(memory, CSL_MEMORY_HISTORY + i, 0, at->count,
+                                              p->kept + i * p->d + at->begin));
+        }
+    }
+    return memory;
+}
+
+static void write_out(problem *p, csl_aggregate_memory *memory, const place *at)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        p->has_kept[i] = csl_aggregate_memory_has(memory, CSL_MEMORY_HISTORY + i);
+        if (p->has_kept[i]) {
+            CHECK_OK(csl_aggregate_memory_get(memory, CSL_MEMORY_HISTORY + i, 0, at->count,
+                                              p->kept + i * p->d + at->begin));
+        }
+    }
+    csl_aggregate_memory_destroy(memory);
+}
+
 csl_status attack_at(problem *p, const place *at)
 {
     csl_device *device = NULL;
@@ -88,10 +113,14 @@ csl_status attack_at(problem *p, const place *at)
                                        .column_count = at->count,
                                        .column_total = p->d,
                                        .rows = rows,
-                                       .round = 3,
+                                       .round = p->round,
                                        .exchange = at->exchange};
-    csl_attack_input input = {&p->rule, &aggregation, p->hostile, p->m, previous};
+    csl_aggregate_memory *memory = p->kept ? read_back(p, device, at) : NULL;
+    csl_attack_input input = {&p->rule, &aggregation, p->hostile, p->m, previous, memory};
     csl_status status = csl_attack(&p->spec, &input, sent, &p->report);
+    if (memory) {
+        write_out(p, memory, at);
+    }
     for (uint32_t k = 0; k < p->m; k++) {
         if (status == CSL_OK) {
             CHECK_OK(csl_device_copy(device, p->out + k * p->d + at->begin, sent[k],

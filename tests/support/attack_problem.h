@@ -17,6 +17,9 @@ typedef struct problem {
     float *x;        /* [n][d] */
     float *previous; /* [d] or NULL */
     float *out;      /* [m][d] */
+    uint32_t round;
+    float *kept; /* [n][d] histories that the attack left, written out and read back; or NULL */
+    bool has_kept[CSL_ROWS_MAX];
     csl_attack_report report;
 } problem;
 

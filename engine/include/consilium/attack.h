@@ -29,6 +29,10 @@ enum {
     X(TARGET, "target", 0, -1, 1023, true,                                                         \
       "mimic: which honest update of the round; -1: the one furthest along the direction of "      \
       "largest variance")                                                                          \
+    X(WARMUP, "warmup", 0, 0, 1e6, true,                                                           \
+      "mimic: rounds up to this one are watched, then the same institution is copied, the one "    \
+      "furthest along the direction in which the sums of its updates and others differ most; 0: "  \
+      "target decides")                                                                            \
     X(MEAN, "mean", 0, -1e30, 1e30, false, "gaussian: mean of each value")                         \
     X(DEVIATION, "deviation", NAN, 0, 1e30, false,                                                 \
       "gaussian: standard deviation; default 1; free-rider: of the added noise; default 0")        \
@@ -107,6 +111,9 @@ typedef struct csl_attack_input {
     uint32_t hostile_count;
     const float
         *previous; /* device: local columns of the last aggregate; NULL in the first round */
+    /* What an attack keeps from round to round, apart from the rule's memory (mimic with a warm-up:
+     * the history slots); written out and read back like that one. NULL: every round is a first. */
+    csl_aggregate_memory *memory;
 } csl_attack_input;
 
 typedef struct csl_attack_report {
