@@ -1,5 +1,6 @@
 #include <consilium/files.h>
 #include <consilium/hash.h>
+#include <consilium/text.h>
 
 #include <inttypes.h>
 #include <math.h>
@@ -366,6 +367,13 @@ static csl_status read_layers(const csl_h5_file *file, csl_model_spec *spec)
     return status;
 }
 
+static void add_shape(csl_text *text, uint32_t rank, const uint64_t *extent)
+{
+    for (uint32_t axis = 0; axis < rank; axis++) {
+        csl_text_format(text, "%s%" PRIu64, axis ? " x " : "", extent[axis]);
+    }
+}
+
 static csl_status
 look_at_tensor(const csl_h5_file *file, const csl_model_spec *spec, const csl_tensor *tensor)
 {
@@ -379,11 +387,19 @@ look_at_tensor(const csl_h5_file *file, const csl_model_spec *spec, const csl_te
     for (uint32_t axis = 0; same && axis < rank; axis++) {
         same = found.extent[axis] == extent[axis];
     }
-    return same ? CSL_OK
-                : csl_fail(CSL_E_FORMAT,
-                           "%s: %s: expected %zu floats in %u dimensions as the layers "
-                           "say, found another shape or type",
-                           file->path, path, tensor->count, rank);
+    if (same) {
+        return CSL_OK;
+    }
+    csl_text wanted = {0}, actual = {0};
+    add_shape(&wanted, rank, extent);
+    add_shape(&actual, found.rank, found.extent);
+    csl_status status = csl_fail(
+        CSL_E_FORMAT, "%s: %s: expected %s floats of 4 bytes as the layers say, found %s %s of %zu",
+        file->path, path, csl_text_string(&wanted), csl_text_string(&actual),
+        found.kind == H5T_FLOAT ? "floats" : "values of another type", found.size);
+    csl_text_clear(&wanted);
+    csl_text_clear(&actual);
+    return status;
 }
 
 static csl_status read_values(const csl_h5_file *file,
@@ -395,12 +411,14 @@ static csl_status read_values(const csl_h5_file *file,
     for (uint32_t i = 0; i < tensor_count; i++) {
         char path[128];
         tensor_path(&tensors[i], path);
-        CSL_TRY(csl_h5_read(file, path, H5T_NATIVE_FLOAT, parameters + tensors[i].offset));
-    }
-    for (size_t i = 0; i < parameter_count; i++) {
-        if (!isfinite(parameters[i])) {
-            return csl_fail(CSL_E_FORMAT, "%s: parameter %zu: expected a finite number, found %g",
-                            file->path, i, (double)parameters[i]);
+        float *values = parameters + tensors[i].offset;
+        CSL_TRY(csl_h5_read(file, path, H5T_NATIVE_FLOAT, values));
+        for (size_t k = 0; k < tensors[i].count; k++) {
+            if (!isfinite(values[k])) {
+                return csl_fail(CSL_E_FORMAT,
+                                "%s: %s: value %zu: expected a finite number, found %g", file->path,
+                                path, k, (double)values[k]);
+            }
         }
     }
     uint8_t digest[CSL_SHA256_SIZE];
