@@ -12,6 +12,7 @@
 #include "dataset_check.h"
 #include "folder_list.h"
 #include "image_resize.h"
+#include "patients_file.h"
 
 typedef struct picture_file {
     char where[CSL_PATH_MAX];
@@ -196,6 +197,9 @@ csl_import_folder(const char *path, const csl_folder_options *options, csl_datas
     }
     if (status == CSL_OK) {
         status = fill(list, &first, dataset);
+    }
+    if (status == CSL_OK && options->patients) {
+        status = csl_patients_read(options->patients, list, dataset);
     }
     csl_folder_list_destroy(list);
     if (status != CSL_OK) {

@@ -163,6 +163,9 @@ static error_t parse_import(int key, char *text, struct argp_state *state)
     case 'z':
         parse_size(state, text, &arguments->folder);
         return 0;
+    case 'p':
+        arguments->folder.patients = text;
+        return 0;
     case 'c':
         if (strcmp(text, "grey") != 0 && strcmp(text, "rgb") != 0) {
             argp_error(state, "--colour: expected grey or rgb, found '%s'", text);
@@ -193,9 +196,10 @@ import(const import_arguments *arguments, csl_dataset_metadata *metadata, csl_da
     struct stat info;
     snprintf(metadata->licence, CSL_TEXT_MAX, "%s", arguments->licence ? arguments->licence : "");
     if (stat(arguments->paths[0], &info) != 0 || !S_ISDIR(info.st_mode)) {
-        if (folder->height != 0 || folder->channels != 0) {
+        if (folder->height != 0 || folder->channels != 0 || folder->patients) {
             return csl_fail(CSL_E_INVALID_ARG,
-                            "%s: --size and --colour are for folders of pictures, found no folder",
+                            "%s: --size, --colour and --patients are for folders of pictures, "
+                            "found no folder",
                             arguments->paths[0]);
         }
         snprintf(metadata->split_method, CSL_TEXT_MAX, "as in the archive");
@@ -219,6 +223,8 @@ static int run_import(int argc, char **argv)
         {"licence", 'l', "TEXT", 0, "terms the images are under; kept with the file", 0},
         {"size", 'z', "N|HxW", 0, "of a folder: resize to N x N or H x W (all must be equal)", 0},
         {"colour", 'c', "grey|rgb", 0, "of a folder: convert to it (all must be alike)", 0},
+        {"patients", 'p', "FILE.csv", 0,
+         "of a folder: whose each picture is; columns file, patient and, if known, site", 0},
         {0}};
     static const struct argp parser = {options,
                                        parse_import,

@@ -58,6 +58,45 @@ expect 2 '--size' "$consilium" data import grey refused.h5 --size 0
 expect 2 '--colour' "$consilium" data import grey refused.h5 --colour pink
 expect 1 'are for folders' "$consilium" data import grey.h5 refused.h5 --size 8
 
+# Patients and sites from a CSV file, with what spreadsheets write.
+list() {
+    (cd grey && find . -name '*.png' | sed 's,^\./,,' | sort)
+}
+{
+    printf '\357\273\277age,patient,file,site\r\n'
+    list | awk '{ printf "%d,\042p \042\042%d\042\042, x\042,%s,%s\r\n", 30 + NR, NR % 7, $0, NR % 7 < 3 ? "north" : "south" }'
+} >people.csv
+expect 0 '30 images' "$consilium" data import grey people.h5 --patients people.csv
+$python -c 'import csv, h5py
+rows = list(csv.DictReader(open("people.csv", encoding="utf-8-sig", newline="")))
+order = {"train": 0, "val": 1, "test": 2}
+rows.sort(key=lambda row: (order[row["file"].split("/")[0]], row["file"]))
+file = h5py.File("people.h5")
+first = [[other["patient"] for other in rows].index(row["patient"]) for row in rows]
+assert list(file["subject"]) == first and len(set(first)) == 7
+assert list(file["group"]) == [int(row["site"] == "south") for row in rows]' ||
+    fail 'other patients or sites than the CSV file says'
+expect 0 '' "$consilium" data split people.h5 --out people --scheme natural --institutions 2 --min-size 1 \
+    --force
+refuse grey 'none.csv: No such file' --patients none.csv
+refuse_list() {
+    refuse grey "$1" --patients bad.csv
+}
+sed 's/patient,/person,/' people.csv >bad.csv && refuse_list "line 1: expected columns file, patient and, if known, site, found no 'patient'"
+sed 's/age,/file,/' people.csv >bad.csv && refuse_list "line 1: expected one column 'file', found two"
+sed 4d people.csv >bad.csv && refuse_list 'expected a row for each picture, found none for'
+sed 4p people.csv >bad.csv && refuse_list 'line 5: expected one row for a picture, found'
+sed '5s/png/jpg/' people.csv >bad.csv && refuse_list 'line 5: expected the path of a picture below the folder, found'
+sed '6s/$/,more/' people.csv | tr -d '\r' >bad.csv && refuse_list 'line 6: expected 4 columns, found 5'
+sed '7s/"p[^x]*x"//' people.csv >bad.csv && refuse_list 'line 7: expected a patient, found none'
+sed '8s/north\|south//' people.csv >bad.csv && refuse_list 'line 8: expected a site, found none'
+sed '9s/x"/x/' people.csv | sed '10,$d' >bad.csv && refuse_list 'line 9: expected a closing quote, found the end'
+sed '9s/x"/x" y/' people.csv >bad.csv && refuse_list 'line 9: expected a comma or the end of the line'
+tr 4 '\0' <people.csv >bad.csv && refuse_list 'expected text, found a zero byte'
+: >bad.csv && refuse_list 'line 1: expected columns'
+refuse grey 'expected a file' --patients grey
+expect 1 'are for folders' "$consilium" data import grey.h5 refused.h5 --patients people.csv
+
 # Cut short anywhere and with any byte of the head inverted: refused by name, or the same pixels.
 for kind in cut:png cutjpeg:jpg; do
     folder=${kind%:*} ending=${kind#*:}

@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         csl_fuzz_write(path, bytes, size);
     }
     free(bytes);
-    csl_folder_options options = {size % 3 ? 8 : 0, size % 3 ? 5 : 0, size % 2 ? 1 : 0};
+    csl_folder_options options = {size % 3 ? 8 : 0, size % 3 ? 5 : 0, size % 2 ? 1 : 0, NULL};
     csl_dataset *dataset = NULL;
     if (csl_fuzz_accepted(csl_import_folder(root, &options, &dataset), root)) {
         snprintf(path, sizeof path, "%s/imported.h5", csl_test_directory());

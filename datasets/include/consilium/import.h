@@ -17,6 +17,7 @@ CSL_API CSL_MUST_CHECK csl_status csl_import_npz(const char *path, csl_dataset *
 typedef struct csl_folder_options {
     uint32_t height, width; /* to resize to; both 0: all pictures must have one size */
     uint32_t channels;      /* 1 grey, 3 RGB, 0: all pictures must have the same */
+    const char *patients;   /* CSV file of patients and sites, see docs/FORMATS.md; or NULL */
 } csl_folder_options;
 
 /*
