@@ -21,11 +21,10 @@ static csl_status measure_outliers(
     double *product = csl_numbers(n, n);
     double *vectors = csl_numbers(n, n);
     double *weight = csl_numbers(n, 2); /* and eigenvalues */
-    if (own == CSL_OK && !(pair && distance && product && vectors && weight)) {
-        own = CSL_E_NO_MEMORY;
-    }
+    bool complete = pair && distance && product && vectors && weight;
+    own = own == CSL_OK && !complete ? CSL_E_NO_MEMORY : own;
     csl_status status = csl_attack_distances(job, own, rows, n, n, pair);
-    if (status == CSL_OK) {
+    if (complete && status == CSL_OK) {
         for (uint32_t i = 0; i < n; i++) {
             weight[i] = 1.0 / n;
             for (uint32_t j = i + 1; j < n; j++) {
@@ -35,7 +34,7 @@ static csl_status measure_outliers(
         csl_centred_products(weight, distance, n, product);
         status = csl_jacobi(product, n, weight + n, vectors);
     }
-    for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
+    for (uint32_t i = 0; complete && status == CSL_OK && i < n; i++) {
         away_out[i] = fabs(vectors[i * n]);
     }
     free(pair);
@@ -48,7 +47,7 @@ static csl_status measure_outliers(
 
 static csl_status find_outermost(csl_attack_job *job, uint32_t *target_out)
 {
-    double away[CSL_ROWS_MAX];
+    double away[CSL_ROWS_MAX] = {0};
     CSL_TRY(measure_outliers(job, CSL_OK, job->honest, job->honest_count, away));
     uint32_t best = 0;
     for (uint32_t i = 1; i < job->honest_count; i++) {
@@ -83,8 +82,8 @@ static csl_status find_watched(csl_attack_job *job, uint32_t *target_out, bool *
 {
     const csl_aggregate_memory *memory = job->input->memory;
     const float *rows[CSL_ROWS_MAX];
-    double away[CSL_ROWS_MAX];
-    uint32_t place[CSL_INSTITUTIONS_MAX]; /* of an institution in rows; watched ones only */
+    double away[CSL_ROWS_MAX] = {0};
+    uint32_t place[CSL_INSTITUTIONS_MAX] = {0}; /* of an institution in rows; watched ones only */
     bool watched[CSL_INSTITUTIONS_MAX] = {false};
     uint32_t count = 0;
     bool watching =

@@ -32,7 +32,7 @@ const char *csl_status_name(csl_status status)
     return "unknown";
 }
 
-csl_status csl_fail(csl_status status, const char *format, ...)
+csl_status(csl_fail)(csl_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -75,6 +75,10 @@ static void every_attack_gives_the_same_bits_wherever_it_runs(void)
         problem p = make_problem(infos[a].name, 9, 2, 2 * CSL_TILE + 1 + below(3000));
         snprintf(p.rule.rule, sizeof p.rule.rule, "centered-clipping");
         size_t size = p.m * p.d * sizeof *p.out;
+        if (strcmp(infos[a].name, "mimic") == 0) { /* with sums that lie on each place's shards */
+            set(&p, "warmup", 5);
+            p.kept = calloc(p.n * p.d, sizeof *p.kept);
+        }
         CHECK_OK(attack(&p));
         float *first = malloc(size);
         memcpy(first, p.out, size);
@@ -82,6 +86,7 @@ static void every_attack_gives_the_same_bits_wherever_it_runs(void)
                                        {.resource = "host", .threads = 3}};
         for (int c = 0; c < 4; c++) {
             memset(p.out, 0x55, size);
+            memset(p.has_kept, 0, sizeof p.has_kept);
             if (c < 2) {
                 place at = others[c];
                 at.count = p.d;
@@ -95,6 +100,7 @@ static void every_attack_gives_the_same_bits_wherever_it_runs(void)
             }
         }
         free(first);
+        free(p.kept);
         free_problem(&p);
     }
 }

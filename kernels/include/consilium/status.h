@@ -46,6 +46,9 @@ CSL_API const char *csl_status_name(csl_status status);
  */
 CSL_API csl_status csl_fail(csl_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
+#ifdef __clang_analyzer__ /* which does not see that it returns its first argument */
+#define csl_fail(status, ...) ((void)(csl_fail)((status), __VA_ARGS__), (status))
+#endif
 /* Puts "prefix: " before the recorded message; returns `status`. */
 CSL_API csl_status csl_fail_context(csl_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
