@@ -82,65 +82,94 @@ SIMD_INLINE simd_float load_columns(const float *row, size_t lane_count)
     return lane_count == SIMD_LANES ? simd_load(row) : simd_load_part(row, lane_count);
 }
 
-/* `height` rows of W X for one vector of columns; weights: [row_count][CSL_MIX_HEIGHT]. A weight of
- * zero must not touch its sum, which fma(0, x, s) does only where x is not finite. */
-SIMD_INLINE void mix_vector(const float *const *rows,
-                            uint32_t row_count,
-                            const double *weights,
-                            uint32_t height,
-                            size_t column,
-                            size_t lane_count,
-                            simd_float *result)
+/*
+ * W X by blocks of CSL_MIX_COLUMNS columns: their values are widened once, [vector][row][lane], and
+ * stay in the first-level cache while MIX_HEIGHT rows of W at a time keep their sums in registers.
+ */
+enum {
+    MIX_HEIGHT = SIMD_LANES == 8 ? 6 : CSL_MIX_HEIGHT_MAX,
+    MIX_VECTORS = CSL_MIX_COLUMNS / SIMD_LANES
+};
+
+/* Widens up to CSL_MIX_COLUMNS columns. True if all values are finite. */
+SIMD_INLINE bool widen_block(
+    const float *const *rows, uint32_t row_count, size_t column, size_t count, double *panel)
 {
-    simd_double sum[CSL_MIX_HEIGHT];
-#pragma GCC unroll 8
-    for (uint32_t r = 0; r < height; r++) {
-        sum[r] = simd_double_set(0.0);
-    }
+    bool finite = true;
     for (uint32_t i = 0; i < row_count; i++) {
-        const double *weight = weights + (size_t)i * CSL_MIX_HEIGHT;
-        simd_float value = load_columns(rows[i] + column, lane_count);
-        simd_double x = simd_widen(value);
-        if (__builtin_expect(simd_all_finite(value), 1)) {
-#pragma GCC unroll 8
-            for (uint32_t r = 0; r < height; r++) {
-                sum[r] = simd_double_fma(simd_double_set(weight[r]), x, sum[r]);
-            }
-        } else {
-#pragma GCC unroll 8
-            for (uint32_t r = 0; r < height; r++) {
-                if (weight[r] != 0.0) {
-                    sum[r] = simd_double_fma(simd_double_set(weight[r]), x, sum[r]);
-                }
-            }
+        const float *row = rows[i] + column;
+        for (size_t v = 0; v * SIMD_LANES < count; v++) {
+            size_t left = count - v * SIMD_LANES;
+            simd_float value =
+                load_columns(row + v * SIMD_LANES, left < SIMD_LANES ? left : SIMD_LANES);
+            finite = simd_all_finite(value) && finite;
+            simd_double_store(panel + (v * row_count + i) * SIMD_LANES, simd_widen(value));
         }
     }
+    return finite;
+}
+
+/* MIX_HEIGHT rows of W X for one vector of columns. A weight of zero must not touch its sum, which
+ * fma(0, x, s) does only where x is not finite. */
+SIMD_INLINE void
+mix_vector(const csl_mix *mix, uint32_t group, const double *panel, bool finite, simd_double *sum)
+{
 #pragma GCC unroll 8
-    for (uint32_t r = 0; r < height; r++) {
-        result[r] = simd_narrow(sum[r]);
+    for (int r = 0; r < MIX_HEIGHT; r++) {
+        sum[r] = simd_double_set(0.0);
+    }
+    for (uint32_t e = mix->start[group]; e < mix->start[group + 1]; e++) {
+        simd_double x = simd_double_load(panel + (size_t)mix->row[e] * SIMD_LANES);
+        const double *weight = mix->weights + (size_t)e * MIX_HEIGHT;
+#pragma GCC unroll 8
+        for (int r = 0; r < MIX_HEIGHT; r++) {
+            if (finite || weight[r] != 0.0) {
+                sum[r] = simd_double_fma(simd_double_set(weight[r]), x, sum[r]);
+            }
+        }
     }
 }
 
-static void mix_range(const float *const *rows,
-                      uint32_t row_count,
-                      const double *weights,
-                      uint32_t height,
+SIMD_INLINE void mix_group(const csl_mix *mix,
+                           uint32_t group,
+                           const double *panel,
+                           bool finite,
+                           size_t column,
+                           size_t count,
+                           float *const *out)
+{
+    uint32_t first = group * MIX_HEIGHT;
+    uint32_t height = mix->mix_count - first;
+    for (size_t v = 0; v * SIMD_LANES < count; v++) {
+        simd_double sum[MIX_HEIGHT];
+        size_t left = count - v * SIMD_LANES;
+        mix_vector(mix, group, panel + v * mix->row_count * SIMD_LANES, finite, sum);
+#pragma GCC unroll 8
+        for (uint32_t r = 0; r < MIX_HEIGHT; r++) {
+            if (r < height) {
+                simd_store_part(out[first + r] + column + v * SIMD_LANES, simd_narrow(sum[r]),
+                                left < SIMD_LANES ? left : SIMD_LANES);
+            }
+        }
+    }
+}
+
+static void mix_range(const csl_mix *mix,
+                      const float *const *rows,
                       size_t begin,
                       size_t end,
+                      double *panel,
                       float *const *out)
 {
-    for (size_t j = begin; j < end; j += SIMD_LANES) {
-        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
-        simd_float result[CSL_MIX_HEIGHT];
-        if (height == 1) {
-            mix_vector(rows, row_count, weights, 1, j, lanes, result);
-        } else if (lanes == SIMD_LANES) { /* weights past the last row are zeros */
-            mix_vector(rows, row_count, weights, CSL_MIX_HEIGHT, j, SIMD_LANES, result);
-        } else {
-            mix_vector(rows, row_count, weights, CSL_MIX_HEIGHT, j, lanes, result);
-        }
-        for (uint32_t r = 0; r < height; r++) {
-            simd_store_part(out[r] + j, result[r], lanes);
+    for (size_t j = begin; j < end; j += CSL_MIX_COLUMNS) {
+        size_t count = end - j < CSL_MIX_COLUMNS ? end - j : CSL_MIX_COLUMNS;
+        bool finite = widen_block(rows, mix->row_count, j, count, panel);
+        for (uint32_t group = 0; group < mix->group_count; group++) {
+            if (finite) {
+                mix_group(mix, group, panel, true, j, count, out);
+            } else {
+                mix_group(mix, group, panel, false, j, count, out);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ is no power of two drop the comparators that reach beyond it: every comparator m
 up, so padding with +infinity at the end would never move.
 """
 
+HALF = 32
 SIZES = list(range(2, 17)) + list(range(18, 33, 2)) + list(range(36, 65, 4))
 
 
@@ -33,11 +34,21 @@ def sort(low, size, out):
 
 
 def network(count):
+    if count > HALF:
+        rest = [(low + HALF, high + HALF) for low, high in network(count - HALF)]
+        return network(HALF) + rest + merge_network(count)
     size = 1
     while size < count:
         size *= 2
     comparators = []
     sort(0, size, comparators)
+    return [pair for pair in comparators if pair[1] < count]
+
+
+def merge_network(count):
+    """Merges sorted values 0..HALF-1 and HALF..count-1."""
+    comparators = []
+    merge(0, 2 * HALF, 1, comparators)
     return [pair for pair in comparators if pair[1] < count]
 
 
@@ -87,9 +98,9 @@ def check_median(pruned, size, ranks):
         assert all(values[rank] == rank for rank in ranks), size
 
 
-def print_macro(name, parameters, calls):
+def print_macro(name, parameters, calls, width=8):
     print("#define %s(%s) \\" % (name, parameters))
-    rows = [calls[i:i + 8] for i in range(0, len(calls), 8)]
+    rows = [calls[i:i + width] for i in range(0, len(calls), width)]
     print(" \\\n".join("    " + " ".join(row) for row in rows))
 
 
@@ -98,14 +109,22 @@ def main():
     print("/* clang-format off */")
     print("#ifndef CSL_SORTING_NETWORKS_H\n#define CSL_SORTING_NETWORKS_H\n")
     print("/* Sizes that have a network, ascending: a count takes the next size, padded with +infinity. */")
-    print("#define CSL_NETWORK_SIZES(S) \\")
-    rows = [SIZES[i:i + 12] for i in range(0, len(SIZES), 12)]
-    print(" \\\n".join("    " + " ".join("S(%d)" % size for size in row) for row in rows))
+    print_macro("CSL_NETWORK_SIZES", "S", ["S(%d)" % size for size in SIZES], 12)
+    print("/* Those up to %d. */" % HALF)
+    print_macro("CSL_NETWORK_SMALL_SIZES", "S", ["S(%d)" % size for size in SIZES if size <= HALF], 12)
+    print("/* The larger ones: S(size, rest), size = %d + rest. */" % HALF)
+    print_macro("CSL_NETWORK_LARGE_SIZES", "S",
+                ["S(%d, %d)" % (size, size - HALF) for size in SIZES if size > HALF])
     for size in SIZES:
         comparators = network(size)
         check(comparators, size)
         print("\n/* %d comparators; X(i, j) puts the smaller value at i. */" % len(comparators))
         print_macro("CSL_NETWORK_%d" % size, "X", ["X(%d, %d)" % pair for pair in comparators])
+        if size > HALF:
+            merging = merge_network(size)
+            print("/* The last %d of them, which merge the first %d values and the others. */"
+                  % (len(merging), HALF))
+            print_macro("CSL_MERGE_%d" % size, "X", ["X(%d, %d)" % pair for pair in merging])
         ranks = median_ranks(size)
         pruned = prune(comparators, ranks)
         check_median(pruned, size, ranks)

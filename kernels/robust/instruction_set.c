@@ -18,6 +18,9 @@ enum { VARIANT_COUNT = sizeof variants_ / sizeof *variants_ };
 
 static bool processor_runs(const csl_robust_variant *variant)
 {
+    if (variant->emulated) {
+        return true;
+    }
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (variant == &csl_robust_avx512) {
@@ -51,8 +54,8 @@ static const csl_robust_variant *best(void)
         return variant;
     }
     size_t i = 0;
-    while (!processor_runs(variants_[i])) { /* ends: the portable one runs everywhere */
-        i++;
+    while (variants_[i]->emulated || !processor_runs(variants_[i])) {
+        i++; /* ends: the portable one runs everywhere */
     }
     return variants_[i];
 }

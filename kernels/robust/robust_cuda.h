@@ -105,6 +105,8 @@ static __device__ __forceinline__ float csl_cuda_narrow(double v)
     return csl_cuda_canonical((float)v);
 }
 
+enum { CSL_MIX_HEIGHT = 8 }; /* rows of W X whose sums stay in registers */
+
 /*
  * Rows of a matrix W on the device, in groups of CSL_MIX_HEIGHT. Only the rows of X that a group
  * has a weight for are listed, so that a W which scales, picks or averages few rows costs what its

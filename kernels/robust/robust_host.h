@@ -15,13 +15,42 @@ extern "C" {
 
 enum {
     CSL_COLUMN_BLOCK = 1024, /* columns whose float64 sums stay in the first-level cache */
-    CSL_MIX_HEIGHT = 8,      /* rows of W X whose sums stay in registers */
+    CSL_MIX_COLUMNS = 32,    /* of W X at a time: their widened values stay in that cache */
+    CSL_MIX_HEIGHT_MAX = 8,  /* rows of W X whose sums stay in registers, at most */
     CSL_PAIR_EDGE_MAX = 4,   /* largest edge of a block of pairs */
     CSL_EXACT_LANES = 32     /* float32 sums of a tile before they become one float64 */
 };
 
+/*
+ * A matrix W in groups of mix_height rows. Of each group only the rows of X are listed that it has
+ * a weight for, so that a W which scales, picks or averages few rows costs what its nonzeros cost.
+ */
+typedef struct csl_mix {
+    uint32_t row_count; /* of X */
+    uint32_t mix_count; /* rows of W */
+    uint32_t group_count;
+    uint32_t *start; /* [group_count + 1]: each group's first entry */
+    uint32_t *row;   /* [entries]: row of X, ascending in a group */
+    double *weights; /* [entries][mix_height] */
+} csl_mix;
+
+typedef enum csl_pair_kind {
+    CSL_PAIR_DISTANCE, /* (a - b)^2, of pairs i < j */
+    CSL_PAIR_PRODUCT   /* a b, of pairs i <= j */
+} csl_pair_kind;
+
+/* Columns copied for the pairs of rows: see exact_body.h. */
+typedef struct csl_panel {
+    float *values;      /* [lane groups][blocks of pair_edge rows][steps][pair_edge][lanes] */
+    size_t group_count; /* values of one lane group */
+    size_t steps;       /* each of CSL_EXACT_LANES columns */
+    size_t count;       /* columns from the rows' pointers on; zeros are taken behind them */
+    bool begins;        /* the first panel of a tile */
+} csl_panel;
+
 typedef struct csl_robust_variant {
     const char *name;
+    bool emulated; /* plain C in the place of its instructions: any processor runs it */
     /* out[begin..end) of row_weighted_mean; divisor: 0, or the sum is divided by it (row_mean). */
     void (*weighted_sum)(const float *const *rows,
                          const double *weights,
@@ -30,14 +59,15 @@ typedef struct csl_robust_variant {
                          size_t end,
                          double divisor,
                          float *out);
-    /* `height` rows of row_mix; weights: [row_count][CSL_MIX_HEIGHT]. */
-    void (*mix)(const float *const *rows,
-                uint32_t row_count,
-                const double *weights,
-                uint32_t height,
+    /* Columns [begin, end) of row_mix; panel: this thread's own, row_count * CSL_MIX_COLUMNS
+     * float64. */
+    void (*mix)(const csl_mix *mix,
+                const float *const *rows,
                 size_t begin,
                 size_t end,
+                double *panel,
                 float *const *out);
+    uint32_t mix_height; /* rows of W in a group */
     void (*select)(const csl_select_spec *spec,
                    const float *const *rows,
                    uint32_t row_count,
@@ -55,27 +85,28 @@ typedef struct csl_robust_variant {
                         size_t begin,
                         size_t end,
                         float *inout);
-    /* Adds a strip of columns to the lane sums of the pairs of a (height: 1 or pair_edge rows) and
-     * b (pair_edge rows), [height][pair_edge][CSL_EXACT_LANES], or begins them; count is a multiple
-     * of CSL_EXACT_LANES except at the end of a tile. Of a block on the diagonal the sums of the
-     * lower half are not to be used. */
-    void (*distance_strip)(uint32_t height,
-                           const float *const *a,
-                           const float *const *b,
-                           size_t count,
-                           bool diagonal,
-                           bool begins,
-                           float *lane);
-    void (*product_strip)(uint32_t height,
-                          const float *const *a,
-                          const float *const *b,
-                          size_t count,
-                          bool diagonal,
-                          bool begins,
-                          float *lane);
+    /* Copies the panel's columns of block_count * pair_edge rows into it, and adds them to the lane
+     * sums of their norms, [row][CSL_EXACT_LANES], or begins these; norm_lanes may be NULL. */
+    void (*pack_panel)(const csl_panel *panel,
+                       const float *const *rows,
+                       uint32_t block_count,
+                       float *norm_lanes);
+    /* Adds one lane group of the panel to the lane sums of the pairs of its blocks a (pair_edge
+     * rows) and b (width rows), or begins them; lane: the group's first lane of
+     * [pair_edge][pair_edge][CSL_EXACT_LANES]. diagonal: a is b, and sums of the lower half are not
+     * to be used. */
+    void (*add_block)(csl_pair_kind kind,
+                      bool diagonal,
+                      uint32_t width,
+                      const csl_panel *panel,
+                      const float *a,
+                      const float *b,
+                      float *lane);
     /* Tile sums from lane sums [sum_count][CSL_EXACT_LANES]. */
     void (*lane_sums)(const float *lane, uint32_t sum_count, double *sums);
-    double (*norm_tile)(const float *row, size_t count);
+    /* The sum of one pair of rows over a tile. */
+    double (*pair_tile)(csl_pair_kind kind, const float *a, const float *b, size_t count);
+    uint32_t lanes; /* of a vector */
     uint32_t pair_edge;
 } csl_robust_variant;
 
@@ -88,32 +119,36 @@ extern const csl_robust_variant csl_robust_avx2;
 extern const csl_robust_variant csl_robust_avx512;
 #endif
 
-/* W repacked as [group][row_count][CSL_MIX_HEIGHT], zero filled; NULL without memory; free it. */
-double *csl_robust_pack_mix(const double *matrix, uint32_t mix_count, uint32_t row_count);
-/* out[r][begin..end) of row_mix on one thread. */
-void csl_robust_mix_range(const csl_robust_variant *variant,
-                          const double *packed,
-                          const float *const *rows,
-                          uint32_t row_count,
-                          uint32_t mix_count,
-                          size_t begin,
-                          size_t end,
-                          float *const *out);
-/* The sums of pairs (i, j), i < lead_count, i <= j < row_count, that one thread adds to. */
+/* NULL without memory. */
+csl_mix *csl_mix_create(const csl_robust_variant *variant,
+                        const double *matrix,
+                        uint32_t mix_count,
+                        uint32_t row_count);
+void csl_mix_destroy(csl_mix *mix);
+/* Sums of pairs (i, j) of rows, i < lead_count, i <= j < row_count, of one kind. */
 typedef struct csl_pair_sums {
+    csl_pair_kind kind;
+    csl_exact_sum *sums;
+} csl_pair_sums;
+
+enum { CSL_PAIR_KINDS = 2 };
+
+/* What one thread adds to. */
+typedef struct csl_pair_task {
     const csl_robust_variant *variant;
     uint32_t row_count;
     uint32_t lead_count;
-    bool product; /* inner products of pairs i <= j, else squared distances of pairs i < j */
-    bool shared;  /* other threads add to the same sums */
-    csl_exact_sum *sums;
-    float *lanes; /* csl_robust_lanes_size bytes, this thread's own */
-} csl_pair_sums;
+    uint32_t kind_count;
+    csl_pair_sums kinds[CSL_PAIR_KINDS];
+    bool shared;          /* other threads add to the same sums of pairs */
+    csl_exact_sum *norms; /* [row_count], or NULL; this thread's own */
+    float *workspace;     /* csl_pair_workspace_size bytes, this thread's own */
+} csl_pair_task;
 
-size_t csl_robust_lanes_size(uint32_t row_count, uint32_t lead_count);
+size_t csl_pair_workspace_size(const csl_pair_task *task);
 /* Adds all pairs of one tile; rows point at it; count <= CSL_TILE. */
-void csl_robust_add_pairs(const csl_pair_sums *pairs, const float *const *rows, size_t count);
-size_t csl_robust_pair_count(const csl_pair_sums *pairs);
+void csl_pair_add_tile(const csl_pair_task *task, const float *const *rows, size_t count);
+size_t csl_pair_sum_count(const csl_pair_task *task, csl_pair_kind kind);
 
 /* What a device checks before row_select. */
 csl_status csl_robust_check_select(const csl_select_spec *spec,

@@ -12,62 +12,56 @@
 
 static const size_t PRIVATE_SIZE_MAX = (size_t)256 << 20;
 
-/* Sums over the tiles of the same rows: those of norms, and of pairs of up to two kinds. */
+/* Sums over the tiles of the same rows. */
 typedef struct tile_task {
     const float *const *rows;
-    uint32_t row_count;
     size_t count;
-    csl_exact_sum *norms; /* or NULL */
-    csl_pair_sums pairs[2];
-    uint32_t pair_kinds;
+    csl_pair_task pairs;         /* adds to the result */
     csl_exact_sum *private_sums; /* [threads][sum_count], or NULL: all add to the result */
     size_t sum_count;
-    float *lanes; /* [threads][lane_count] */
-    size_t lane_count;
+    float *workspaces; /* [threads][workspace_size] */
+    size_t workspace_size;
 } tile_task;
 
 /* The task of one thread: where it adds to. Norms are few and always private. */
-static void own_sums(const tile_task *task, int thread, csl_pair_sums pairs[2])
+static csl_pair_task own_task(const tile_task *task, int thread, csl_exact_sum *norms)
 {
-    csl_exact_sum *sums =
-        task->private_sums ? task->private_sums + task->sum_count * (size_t)thread : NULL;
-    for (uint32_t k = 0; k < task->pair_kinds; k++) {
-        pairs[k] = task->pairs[k];
-        pairs[k].lanes = task->lanes + task->lane_count * (size_t)thread;
-        if (sums) {
-            pairs[k].shared = false;
-            pairs[k].sums = sums;
-            sums += csl_robust_pair_count(&pairs[k]);
+    csl_pair_task own = task->pairs;
+    own.workspace =
+        (float *)(void *)((char *)task->workspaces + task->workspace_size * (size_t)thread);
+    if (own.norms) {
+        own.norms = norms;
+        memset(norms, 0, own.row_count * sizeof *norms);
+    }
+    if (task->private_sums) {
+        csl_exact_sum *sums = task->private_sums + task->sum_count * (size_t)thread;
+        own.shared = false;
+        for (uint32_t k = 0; k < own.kind_count; k++) {
+            own.kinds[k].sums = sums;
+            sums += csl_pair_sum_count(&own, own.kinds[k].kind);
         }
     }
+    return own;
 }
 
 static void run_tiles(const tile_task *task, int threads)
 {
-    const csl_robust_variant *variant = csl_robust_variant_get();
-#pragma omp parallel num_threads(threads) if (task->count > CSL_TILE)
+#pragma omp parallel num_threads(threads) if (threads > 1)
     {
         const float *rows[CSL_KERNEL_ROWS_MAX];
         csl_exact_sum norms[CSL_KERNEL_ROWS_MAX];
-        csl_pair_sums pairs[2];
-        memset(norms, 0, (task->norms ? task->row_count : 0) * sizeof *norms);
-        own_sums(task, omp_get_thread_num(), pairs);
+        csl_pair_task own = own_task(task, omp_get_thread_num(), norms);
 #pragma omp for schedule(dynamic, 1)
         for (size_t begin = 0; begin < task->count; begin += CSL_TILE) {
             size_t width = task->count - begin < CSL_TILE ? task->count - begin : CSL_TILE;
-            for (uint32_t i = 0; i < task->row_count; i++) {
+            for (uint32_t i = 0; i < own.row_count; i++) {
                 rows[i] = task->rows[i] + begin;
-                if (task->norms) {
-                    csl_exact_add(norms + i, variant->norm_tile(rows[i], width));
-                }
             }
-            for (uint32_t k = 0; k < task->pair_kinds; k++) {
-                csl_robust_add_pairs(&pairs[k], rows, width);
-            }
+            csl_pair_add_tile(&own, rows, width);
         }
-        if (task->norms) {
+        if (own.norms) {
 #pragma omp critical
-            csl_exact_merge(task->norms, norms, task->row_count);
+            csl_exact_merge(task->pairs.norms, norms, own.row_count);
         }
     }
 }
@@ -76,71 +70,75 @@ static void merge_pairs(const tile_task *task, size_t threads)
 {
     for (size_t t = 0; t < threads && task->private_sums; t++) {
         const csl_exact_sum *sums = task->private_sums + t * task->sum_count;
-        for (uint32_t k = 0; k < task->pair_kinds; k++) {
-            size_t sum_count = csl_robust_pair_count(&task->pairs[k]);
-            csl_exact_merge(task->pairs[k].sums, sums, sum_count);
+        for (uint32_t k = 0; k < task->pairs.kind_count; k++) {
+            size_t sum_count = csl_pair_sum_count(&task->pairs, task->pairs.kinds[k].kind);
+            csl_exact_merge(task->pairs.kinds[k].sums, sums, sum_count);
             sums += sum_count;
         }
     }
 }
 
-static csl_status add_tiles(csl_device *device, tile_task *task, uint32_t lead_count)
+static csl_status add_tiles(csl_device *device, tile_task *task)
 {
+    enum { LINE = 64 };
     size_t threads = task->count > CSL_TILE ? (size_t)csl_host_threads(device) : 1;
-    if (task->pair_kinds > 0) {
-        size_t lane_size = csl_robust_lanes_size(task->row_count, lead_count);
-        task->lane_count = lane_size / sizeof(float);
-        task->lanes = aligned_alloc(64, (threads * lane_size + 63) / 64 * 64);
-        if (!task->lanes) {
-            return csl_fail(CSL_E_NO_MEMORY, "exact sums: no memory for %u rows", task->row_count);
+    task->workspace_size = (csl_pair_workspace_size(&task->pairs) + LINE - 1) / LINE * LINE;
+    if (task->workspace_size > 0) {
+        task->workspaces = aligned_alloc(LINE, threads * task->workspace_size);
+        if (!task->workspaces) {
+            return csl_fail(CSL_E_NO_MEMORY, "exact sums: no memory for %u rows",
+                            task->pairs.row_count);
         }
     }
-    for (uint32_t k = 0; k < task->pair_kinds; k++) {
-        task->sum_count += csl_robust_pair_count(&task->pairs[k]);
+    for (uint32_t k = 0; k < task->pairs.kind_count; k++) {
+        task->sum_count += csl_pair_sum_count(&task->pairs, task->pairs.kinds[k].kind);
     }
     size_t private_size = threads * task->sum_count * sizeof *task->private_sums;
     if (threads > 1 && task->sum_count > 0 && private_size <= PRIVATE_SIZE_MAX) {
         task->private_sums = calloc(threads * task->sum_count, sizeof *task->private_sums);
     }
-    for (uint32_t k = 0; k < task->pair_kinds; k++) {
-        task->pairs[k].shared = threads > 1 && !task->private_sums;
-    }
+    task->pairs.shared = threads > 1 && !task->private_sums;
     run_tiles(task, (int)threads);
     merge_pairs(task, threads);
     free(task->private_sums);
-    free(task->lanes);
+    free(task->workspaces);
     return CSL_OK;
 }
 
-static void add_kind(tile_task *task, bool product, uint32_t lead_count, csl_exact_sum *sums)
+static void add_kind(tile_task *task, csl_pair_kind kind, csl_exact_sum *sums)
 {
-    csl_pair_sums pairs = {.variant = csl_robust_variant_get(),
-                           .row_count = task->row_count,
-                           .lead_count = lead_count,
-                           .product = product,
-                           .sums = sums};
-    if (csl_robust_pair_count(&pairs) > 0) {
-        task->pairs[task->pair_kinds++] = pairs;
+    if (csl_pair_sum_count(&task->pairs, kind) > 0) {
+        task->pairs.kinds[task->pairs.kind_count++] = (csl_pair_sums){kind, sums};
     }
 }
 
-static csl_status add_pairs(csl_device *device, tile_task *task, uint32_t lead_count, bool product)
+static csl_status add_pairs(csl_device *device,
+                            const float *const *rows,
+                            uint32_t row_count,
+                            uint32_t lead_count,
+                            size_t count,
+                            csl_pair_kind kind,
+                            csl_exact_sum *sums)
 {
-    const char *name = product ? "row_inner_products" : "row_squared_distances";
-    CSL_TRY(csl_robust_check_rows(name, task->rows, task->row_count, CSL_KERNEL_ROWS_MAX));
-    if (lead_count < 1 || lead_count > task->row_count) {
-        return csl_fail(CSL_E_RANGE, "%s: expected 1 to %u leading rows, found %u", name,
-                        task->row_count, lead_count);
+    const char *name = kind == CSL_PAIR_PRODUCT ? "row_inner_products" : "row_squared_distances";
+    CSL_TRY(csl_robust_check_rows(name, rows, row_count, CSL_KERNEL_ROWS_MAX));
+    if (lead_count < 1 || lead_count > row_count) {
+        return csl_fail(CSL_E_RANGE, "%s: expected 1 to %u leading rows, found %u", name, row_count,
+                        lead_count);
     }
-    csl_exact_sum *sums = task->pairs[0].sums;
-    add_kind(task, product, lead_count, sums);
-    if (task->pair_kinds == 0 || task->count == 0) {
+    tile_task task = {.rows = rows,
+                      .count = count,
+                      .pairs = {.variant = csl_robust_variant_get(),
+                                .row_count = row_count,
+                                .lead_count = lead_count}};
+    add_kind(&task, kind, sums);
+    if (task.pairs.kind_count == 0 || count == 0) {
         return CSL_OK;
     }
     if (!sums) {
         return csl_fail(CSL_E_INVALID_ARG, "%s: expected sums, found NULL", name);
     }
-    return add_tiles(device, task, lead_count);
+    return add_tiles(device, &task);
 }
 
 csl_status csl_host_row_squared_distances(csl_device *device,
@@ -150,9 +148,7 @@ csl_status csl_host_row_squared_distances(csl_device *device,
                                           size_t count,
                                           csl_exact_sum *host_sums)
 {
-    tile_task task = {.rows = host_rows, .row_count = row_count, .count = count};
-    task.pairs[0].sums = host_sums;
-    return add_pairs(device, &task, lead_count, false);
+    return add_pairs(device, host_rows, row_count, lead_count, count, CSL_PAIR_DISTANCE, host_sums);
 }
 
 csl_status csl_host_row_inner_products(csl_device *device,
@@ -162,9 +158,7 @@ csl_status csl_host_row_inner_products(csl_device *device,
                                        size_t count,
                                        csl_exact_sum *host_sums)
 {
-    tile_task task = {.rows = host_rows, .row_count = row_count, .count = count};
-    task.pairs[0].sums = host_sums;
-    return add_pairs(device, &task, lead_count, true);
+    return add_pairs(device, host_rows, row_count, lead_count, count, CSL_PAIR_PRODUCT, host_sums);
 }
 
 csl_status csl_robust_check_geometry(const float *const *host_rows,
@@ -182,15 +176,19 @@ csl_status csl_host_row_geometry(csl_device *device,
                                  const csl_row_geometry *host_sums)
 {
     CSL_TRY(csl_robust_check_geometry(host_rows, row_count, host_sums));
-    tile_task task = {
-        .rows = host_rows, .row_count = row_count, .count = count, .norms = host_sums->norms};
+    tile_task task = {.rows = host_rows,
+                      .count = count,
+                      .pairs = {.variant = csl_robust_variant_get(),
+                                .row_count = row_count,
+                                .lead_count = row_count,
+                                .norms = host_sums->norms}};
     if (host_sums->distances) {
-        add_kind(&task, false, row_count, host_sums->distances);
+        add_kind(&task, CSL_PAIR_DISTANCE, host_sums->distances);
     }
     if (host_sums->products) {
-        add_kind(&task, true, row_count, host_sums->products);
+        add_kind(&task, CSL_PAIR_PRODUCT, host_sums->products);
     }
-    return count > 0 ? add_tiles(device, &task, row_count) : CSL_OK;
+    return count > 0 ? add_tiles(device, &task) : CSL_OK;
 }
 
 static void count_values(const float *row, size_t count, csl_row_census *census)
@@ -232,7 +230,7 @@ static void add_row(const float *row,
     const csl_robust_variant *variant = csl_robust_variant_get();
     for (size_t j = begin; j < end; j += CSL_TILE) {
         size_t width = end - j < CSL_TILE ? end - j : CSL_TILE;
-        csl_exact_add(sum, variant->norm_tile(row + j, width));
+        csl_exact_add(sum, variant->pair_tile(CSL_PAIR_PRODUCT, row + j, row + j, width));
         if (counts) {
             count_values(row + j, width, census);
         }

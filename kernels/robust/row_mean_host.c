@@ -79,31 +79,73 @@ csl_status csl_host_row_mean(
     return CSL_OK;
 }
 
-double *csl_robust_pack_mix(const double *matrix, uint32_t mix_count, uint32_t row_count)
+/* Lists the rows that group has a weight for, and returns their number; weights may be NULL. */
+static uint32_t list_group(const csl_mix *mix,
+                           const double *matrix,
+                           uint32_t height,
+                           uint32_t group,
+                           uint32_t *row,
+                           double *weights)
 {
-    size_t groups = (mix_count + CSL_MIX_HEIGHT - 1) / CSL_MIX_HEIGHT;
-    double *packed = calloc(groups * row_count * CSL_MIX_HEIGHT, sizeof *packed);
-    for (size_t r = 0; packed && r < mix_count; r++) {
-        double *group = packed + r / CSL_MIX_HEIGHT * row_count * CSL_MIX_HEIGHT;
-        for (size_t i = 0; i < row_count; i++) {
-            group[i * CSL_MIX_HEIGHT + r % CSL_MIX_HEIGHT] = matrix[r * row_count + i];
+    uint32_t entries = 0;
+    uint32_t first = group * height;
+    uint32_t end = mix->mix_count - first < height ? mix->mix_count : first + height;
+    for (uint32_t i = 0; i < mix->row_count; i++) {
+        bool used = false;
+        for (uint32_t r = first; r < end; r++) {
+            double weight = matrix[(size_t)r * mix->row_count + i];
+            used = used || weight != 0.0;
+            if (weights) {
+                weights[(size_t)entries * height + (r - first)] = weight;
+            }
         }
+        if (used && row) {
+            row[entries] = i;
+        }
+        entries += used;
     }
-    return packed;
+    return entries;
 }
 
-void csl_robust_mix_range(const csl_robust_variant *variant,
-                          const double *packed,
-                          const float *const *rows,
-                          uint32_t row_count,
-                          uint32_t mix_count,
-                          size_t begin,
-                          size_t end,
-                          float *const *out)
+csl_mix *csl_mix_create(const csl_robust_variant *variant,
+                        const double *matrix,
+                        uint32_t mix_count,
+                        uint32_t row_count)
 {
-    for (uint32_t r = 0; r < mix_count; r += CSL_MIX_HEIGHT) {
-        uint32_t height = mix_count - r < CSL_MIX_HEIGHT ? mix_count - r : CSL_MIX_HEIGHT;
-        variant->mix(rows, row_count, packed + (size_t)r * row_count, height, begin, end, out + r);
+    uint32_t height = variant->mix_height;
+    csl_mix *mix = calloc(1, sizeof *mix);
+    if (!mix) {
+        return NULL;
+    }
+    mix->row_count = row_count;
+    mix->mix_count = mix_count;
+    mix->group_count = (mix_count + height - 1) / height;
+    mix->start = calloc(mix->group_count + 1, sizeof *mix->start);
+    for (uint32_t g = 0; mix->start && g < mix->group_count; g++) {
+        mix->start[g + 1] = mix->start[g] + list_group(mix, matrix, height, g, NULL, NULL);
+    }
+    /* One more entry: list_group writes a column of weights before it knows that all are zero. */
+    size_t entries = mix->start ? (size_t)mix->start[mix->group_count] + 1 : 0;
+    mix->row = calloc(entries, sizeof *mix->row);
+    mix->weights = calloc(entries * height, sizeof *mix->weights);
+    if (!mix->start || !mix->row || !mix->weights) {
+        csl_mix_destroy(mix);
+        return NULL;
+    }
+    for (uint32_t g = 0; g < mix->group_count; g++) {
+        list_group(mix, matrix, height, g, mix->row + mix->start[g],
+                   mix->weights + (size_t)mix->start[g] * height);
+    }
+    return mix;
+}
+
+void csl_mix_destroy(csl_mix *mix)
+{
+    if (mix) {
+        free(mix->start);
+        free(mix->row);
+        free(mix->weights);
+        free(mix);
     }
 }
 
@@ -115,9 +157,7 @@ csl_status csl_host_row_mix(csl_device *device,
                             size_t count,
                             float *const *host_out_rows)
 {
-    enum {
-        MIX_CHUNK = 512
-    }; /* columns whose rows stay in the second-level cache over all groups */
+    enum { MIX_CHUNK = 1024 }; /* columns that a thread takes at a time */
     CSL_TRY(csl_robust_check_rows("row_mix", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     CSL_TRY(csl_robust_check_rows("row_mix results", (const float *const *)host_out_rows, mix_count,
                                   CSL_KERNEL_ROWS_MAX));
@@ -128,20 +168,25 @@ csl_status csl_host_row_mix(csl_device *device,
         sum_weighted(device, host_rows, host_matrix, row_count, count, host_out_rows[0]);
         return CSL_OK;
     }
-    double *packed = csl_robust_pack_mix(host_matrix, mix_count, row_count);
-    if (!packed) {
+    const csl_robust_variant *variant = csl_robust_variant_get();
+    int threads = csl_host_threads(device);
+    size_t panel_count = (size_t)row_count * CSL_MIX_COLUMNS;
+    csl_mix *mix = csl_mix_create(variant, host_matrix, mix_count, row_count);
+    double *panels = malloc(panel_count * (size_t)threads * sizeof *panels);
+    if (!mix || !panels) {
+        csl_mix_destroy(mix);
+        free(panels);
         return csl_fail(CSL_E_NO_MEMORY, "row_mix: no memory for a matrix of %u by %u", mix_count,
                         row_count);
     }
-    const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > MIX_CHUNK)
     for (size_t begin = 0; begin < count; begin += MIX_CHUNK) {
         size_t end = count - begin < MIX_CHUNK ? count : begin + MIX_CHUNK;
-        csl_robust_mix_range(variant, packed, host_rows, row_count, mix_count, begin, end,
-                             host_out_rows);
+        variant->mix(mix, host_rows, begin, end,
+                     panels + panel_count * (size_t)omp_get_thread_num(), host_out_rows);
     }
-    free(packed);
+    csl_mix_destroy(mix);
+    free(panels);
     return CSL_OK;
 }
 

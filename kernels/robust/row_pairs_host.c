@@ -1,52 +1,104 @@
 /*
- * Distances and inner products of all pairs of rows of one tile, on one thread.
+ * Distances, inner products and norms of all rows of one tile, on one thread.
  *
- * A tile of 64 rows fills the second-level cache, so it is walked in strips of columns, of which
- * the rows of a block of pairs fit into the first-level cache. The lane sums of every pair wait in
- * memory between two strips; more rows than PAIR_GROUP are taken by pairs of groups, which bounds
- * that memory.
+ * The columns of a tile are taken by panels (exact_body.h): a lane group of 64 rows lies in the
+ * second-level cache, and the blocks of a few leading rows stay in the first-level cache while all
+ * others pass by. The lane sums of every pair wait in memory between two panels; more rows than
+ * PAIR_GROUP are taken by pairs of groups, which bounds that memory.
  */
 #include "robust_host.h"
 
+#include <string.h>
+
 enum {
-    PAIR_GROUP = 64, /* rows whose lane sums are kept at once */
-    STRIP = 512      /* columns; a multiple of CSL_EXACT_LANES */
+    PAIR_GROUP = 64, /* rows whose lane sums are kept at once, or a block more */
+    PAIR_GROUP_MAX = PAIR_GROUP + CSL_PAIR_EDGE_MAX,
+    PANEL_STEPS = 32,    /* of CSL_EXACT_LANES columns each */
+    LEADING_COUNT = 4608 /* values that stay in the first-level cache, about half of it */
 };
 
-/* The blocks of pairs of two groups of rows. */
+/* Two groups of rows, in blocks of pair_edge rows; the same one twice on the diagonal. */
 typedef struct group_pair {
     uint32_t lead;
     uint32_t lead_end;
     uint32_t other;
     uint32_t other_end;
-    uint32_t height;
-    uint32_t edge;
+    uint32_t lead_blocks;
+    uint32_t other_blocks;
 } group_pair;
+
+/* Where a thread works: all of it in task->workspace. */
+typedef struct pair_workspace {
+    float *lead_values;
+    float *other_values;
+    float *norm_lanes; /* [rows of a group][CSL_EXACT_LANES] */
+    float *lanes[CSL_PAIR_KINDS];
+} pair_workspace;
 
 static uint32_t blocks_of(uint32_t row_count, uint32_t edge)
 {
     return (row_count + edge - 1) / edge;
 }
 
-size_t csl_robust_lanes_size(uint32_t row_count, uint32_t lead_count)
+static uint32_t group_size(const csl_robust_variant *variant)
 {
-    uint32_t edge = csl_robust_variant_get()->pair_edge;
-    uint32_t leads = lead_count < PAIR_GROUP ? lead_count : PAIR_GROUP;
-    uint32_t others = row_count < PAIR_GROUP ? row_count : PAIR_GROUP;
-    size_t height = lead_count == 1 ? 1 : (size_t)blocks_of(leads, edge) * edge;
-    return height * blocks_of(others, edge) * edge * CSL_EXACT_LANES * sizeof(float);
+    return blocks_of(PAIR_GROUP, variant->pair_edge) * variant->pair_edge;
 }
 
-size_t csl_robust_pair_count(const csl_pair_sums *pairs)
+static bool is_diagonal(const group_pair *groups)
 {
-    return pairs->product ? csl_product_count(pairs->lead_count, pairs->row_count)
-                          : csl_pair_count(pairs->lead_count, pairs->row_count);
+    return groups->lead == groups->other;
 }
 
-static void add_sum(const csl_pair_sums *pairs, size_t index, double value)
+/* Floats of one array of the workspace: of panel values, of the lane sums of one kind. */
+static void workspace_counts(const csl_pair_task *task, size_t *values_out, size_t *lanes_out)
 {
-    if (!pairs->shared) {
-        csl_exact_add(pairs->sums + index, value);
+    uint32_t edge = task->variant->pair_edge;
+    uint32_t size = group_size(task->variant);
+    uint32_t rows = task->row_count < size ? task->row_count : size;
+    size_t blocks = blocks_of(rows, edge);
+    *values_out = blocks * edge * PANEL_STEPS * CSL_EXACT_LANES;
+    *lanes_out = blocks * blocks * edge * edge * CSL_EXACT_LANES;
+}
+
+size_t csl_pair_workspace_size(const csl_pair_task *task)
+{
+    if (task->kind_count == 0 || task->lead_count == 1) {
+        return 0;
+    }
+    size_t values;
+    size_t lanes;
+    workspace_counts(task, &values, &lanes);
+    size_t count = 2 * values + PAIR_GROUP_MAX * CSL_EXACT_LANES + task->kind_count * lanes;
+    return count * sizeof(float);
+}
+
+static pair_workspace divide_workspace(const csl_pair_task *task)
+{
+    size_t values;
+    size_t lanes;
+    workspace_counts(task, &values, &lanes);
+    pair_workspace w = {.lead_values = task->workspace, .other_values = task->workspace + values};
+    w.norm_lanes = w.other_values + values;
+    for (uint32_t k = 0; k < task->kind_count; k++) {
+        w.lanes[k] = w.norm_lanes + PAIR_GROUP_MAX * CSL_EXACT_LANES + k * lanes;
+    }
+    return w;
+}
+
+size_t csl_pair_sum_count(const csl_pair_task *task, csl_pair_kind kind)
+{
+    return kind == CSL_PAIR_PRODUCT ? csl_product_count(task->lead_count, task->row_count)
+                                    : csl_pair_count(task->lead_count, task->row_count);
+}
+
+static void
+add_sum(const csl_pair_task *task, const csl_pair_sums *kind, uint32_t i, uint32_t j, double value)
+{
+    size_t index = kind->kind == CSL_PAIR_PRODUCT ? csl_product_index(i, j, task->row_count)
+                                                  : csl_pair_index(i, j, task->row_count);
+    if (!task->shared) {
+        csl_exact_add(kind->sums + index, value);
         return;
     }
     csl_exact_sum one = {{0}};
@@ -54,106 +106,171 @@ static void add_sum(const csl_pair_sums *pairs, size_t index, double value)
     for (size_t k = 0; k < CSL_EXACT_WORDS; k++) {
         if (one.word[k]) {
 #pragma omp atomic
-            pairs->sums[index].word[k] += one.word[k];
+            kind->sums[index].word[k] += one.word[k];
         }
     }
 }
 
-static void add_block(const csl_pair_sums *pairs,
-                      const group_pair *groups,
-                      uint32_t first,
-                      uint32_t second,
-                      const float *lane)
+/* The tile sums of one block of pairs, whose first rows are `first` and `second`. */
+static void finish_block(const csl_pair_task *task,
+                         const csl_pair_sums *kind,
+                         uint32_t first,
+                         uint32_t second,
+                         const float *lane)
 {
     double sums[CSL_PAIR_EDGE_MAX * CSL_PAIR_EDGE_MAX];
-    uint32_t edge = groups->edge;
-    uint32_t n = pairs->row_count;
-    pairs->variant->lane_sums(lane, groups->height * edge, sums);
-    for (uint32_t i = first; i < first + groups->height && i < pairs->lead_count; i++) {
-        for (uint32_t j = second; j < second + edge && j < n; j++) {
-            if (j < i || (j == i && !pairs->product)) {
-                continue; /* the lower half of a block on the diagonal */
+    uint32_t edge = task->variant->pair_edge;
+    task->variant->lane_sums(lane, edge * edge, sums);
+    for (uint32_t i = first; i < first + edge && i < task->lead_count; i++) {
+        for (uint32_t j = second; j < second + edge && j < task->row_count; j++) {
+            if (j > i || (j == i && kind->kind == CSL_PAIR_PRODUCT)) {
+                add_sum(task, kind, i, j, sums[(i - first) * edge + (j - second)]);
             }
-            size_t index = pairs->product ? csl_product_index(i, j, n) : csl_pair_index(i, j, n);
-            add_sum(pairs, index, sums[(i - first) * edge + (j - second)]);
         }
     }
 }
 
-/* edge rows from `first` at column `begin`; past the end the last row again, not used. */
-static void point_at(const float *const *rows,
-                     uint32_t row_count,
-                     uint32_t first,
-                     uint32_t edge,
-                     size_t begin,
-                     const float **pointers)
+static void finish_groups(const csl_pair_task *task,
+                          const group_pair *groups,
+                          const pair_workspace *w,
+                          bool norms)
 {
-    for (uint32_t k = 0; k < edge; k++) {
-        pointers[k] = rows[first + k < row_count ? first + k : row_count - 1] + begin;
+    uint32_t edge = task->variant->pair_edge;
+    size_t lane_count = (size_t)edge * edge * CSL_EXACT_LANES;
+    for (uint32_t k = 0; k < task->kind_count; k++) {
+        for (uint32_t i = 0; i < groups->lead_blocks; i++) {
+            for (uint32_t j = is_diagonal(groups) ? i : 0; j < groups->other_blocks; j++) {
+                finish_block(task, &task->kinds[k], groups->lead + i * edge,
+                             groups->other + j * edge,
+                             w->lanes[k] + (i * groups->other_blocks + j) * lane_count);
+            }
+        }
+    }
+    for (uint32_t i = groups->lead; norms && i < groups->lead_end; i++) {
+        double norm;
+        task->variant->lane_sums(w->norm_lanes + (i - groups->lead) * CSL_EXACT_LANES, 1, &norm);
+        csl_exact_add(task->norms + i, norm);
     }
 }
 
-/* The rows that a block on or above the diagonal starts from. */
-static uint32_t first_other(const group_pair *groups, uint32_t first)
+/* Adds one lane group of a panel to all blocks of pairs; lead, other: the group's values. */
+static void add_lane_group(const csl_pair_task *task,
+                           const group_pair *groups,
+                           const pair_workspace *w,
+                           const csl_panel *panel,
+                           size_t first_lane,
+                           const float *lead,
+                           const float *other)
 {
-    return groups->lead == groups->other ? first : groups->other;
-}
-
-static void add_strip(const csl_pair_sums *pairs,
-                      const group_pair *groups,
-                      const float *const *rows,
-                      size_t begin,
-                      size_t count)
-{
-    const csl_robust_variant *variant = pairs->variant;
-    const float *a[CSL_PAIR_EDGE_MAX];
-    const float *b[CSL_PAIR_EDGE_MAX];
-    float *lane = pairs->lanes;
-    size_t lane_count = (size_t)groups->height * groups->edge * CSL_EXACT_LANES;
-    for (uint32_t i = groups->lead; i < groups->lead_end; i += groups->height) {
-        point_at(rows, pairs->row_count, i, groups->height, begin, a);
-        for (uint32_t j = first_other(groups, i); j < groups->other_end; j += groups->edge) {
-            point_at(rows, pairs->row_count, j, groups->edge, begin, b);
-            if (pairs->product) {
-                variant->product_strip(groups->height, a, b, count, i == j, begin == 0, lane);
-            } else {
-                variant->distance_strip(groups->height, a, b, count, i == j, begin == 0, lane);
+    uint32_t edge = task->variant->pair_edge;
+    size_t block_count = edge * panel->steps * task->variant->lanes;
+    size_t lane_count = (size_t)edge * edge * CSL_EXACT_LANES;
+    uint32_t leading = LEADING_COUNT > block_count ? (uint32_t)(LEADING_COUNT / block_count) : 1;
+    bool diagonal = is_diagonal(groups);
+    for (uint32_t begin = 0; begin < groups->lead_blocks; begin += leading) {
+        for (uint32_t j = diagonal ? begin : 0; j < groups->other_blocks; j++) {
+            uint32_t left = groups->other_end - groups->other - j * edge;
+            uint32_t width = left < edge ? left : edge;
+            for (uint32_t i = begin; i < begin + leading && i < groups->lead_blocks; i++) {
+                if (diagonal && i > j) {
+                    break;
+                }
+                for (uint32_t k = 0; k < task->kind_count; k++) {
+                    task->variant->add_block(
+                        task->kinds[k].kind, diagonal && i == j, width, panel,
+                        lead + i * block_count, other + j * block_count,
+                        w->lanes[k] + (i * groups->other_blocks + j) * lane_count + first_lane);
+                }
             }
-            lane += lane_count;
         }
     }
 }
 
-static void add_groups(const csl_pair_sums *pairs,
+static void pack(const csl_pair_task *task,
+                 csl_panel *panel,
+                 const float *const *rows,
+                 uint32_t begin,
+                 uint32_t end,
+                 size_t column,
+                 float *norm_lanes)
+{
+    const float *moved[PAIR_GROUP_MAX];
+    uint32_t edge = task->variant->pair_edge;
+    uint32_t blocks = blocks_of(end - begin, edge);
+    for (uint32_t i = 0; i < blocks * edge; i++) { /* a last block is filled with its last row */
+        moved[i] = rows[begin + i < end ? begin + i : end - 1] + column;
+    }
+    panel->group_count = (size_t)blocks * edge * panel->steps * task->variant->lanes;
+    task->variant->pack_panel(panel, moved, blocks, norm_lanes);
+}
+
+static void add_groups(const csl_pair_task *task,
                        const group_pair *groups,
+                       const pair_workspace *w,
                        const float *const *rows,
                        size_t count)
 {
-    for (size_t begin = 0; begin < count; begin += STRIP) {
-        add_strip(pairs, groups, rows, begin, count - begin < STRIP ? count - begin : STRIP);
+    enum { PANEL_WIDTH = PANEL_STEPS * CSL_EXACT_LANES };
+    size_t lanes = task->variant->lanes;
+    bool norms = is_diagonal(groups) && task->norms;
+    for (size_t begin = 0; begin < count; begin += PANEL_WIDTH) {
+        size_t left = count - begin < PANEL_WIDTH ? count - begin : PANEL_WIDTH;
+        csl_panel lead = {w->lead_values, 0, (left - 1) / CSL_EXACT_LANES + 1, left, begin == 0};
+        /* On the diagonal the others begin with the leading rows. */
+        pack(task, &lead, rows, groups->lead,
+             is_diagonal(groups) ? groups->other_end : groups->lead_end, begin,
+             norms ? w->norm_lanes : NULL);
+        csl_panel other = lead;
+        if (!is_diagonal(groups)) {
+            other.values = w->other_values;
+            pack(task, &other, rows, groups->other, groups->other_end, begin, NULL);
+        }
+        for (size_t g = 0; g < CSL_EXACT_LANES / lanes; g++) {
+            add_lane_group(task, groups, w, &lead, g * lanes, lead.values + g * lead.group_count,
+                           other.values + g * other.group_count);
+        }
     }
-    const float *lane = pairs->lanes;
-    for (uint32_t i = groups->lead; i < groups->lead_end; i += groups->height) {
-        for (uint32_t j = first_other(groups, i); j < groups->other_end; j += groups->edge) {
-            add_block(pairs, groups, i, j, lane);
-            lane += (size_t)groups->height * groups->edge * CSL_EXACT_LANES;
+    finish_groups(task, groups, w, norms);
+}
+
+/* Row 0 against the others, or norms alone: every value is used once, so nothing is copied. */
+static void add_rows(const csl_pair_task *task, const float *const *rows, size_t count)
+{
+    for (uint32_t i = 0; task->norms && i < task->row_count; i++) {
+        csl_exact_add(task->norms + i,
+                      task->variant->pair_tile(CSL_PAIR_PRODUCT, rows[i], rows[i], count));
+    }
+    for (uint32_t k = 0; k < task->kind_count; k++) {
+        csl_pair_kind kind = task->kinds[k].kind;
+        for (uint32_t j = kind == CSL_PAIR_PRODUCT ? 0 : 1; j < task->row_count; j++) {
+            add_sum(task, &task->kinds[k], 0, j,
+                    task->variant->pair_tile(kind, rows[0], rows[j], count));
         }
     }
 }
 
-void csl_robust_add_pairs(const csl_pair_sums *pairs, const float *const *rows, size_t count)
+void csl_pair_add_tile(const csl_pair_task *task, const float *const *rows, size_t count)
 {
-    uint32_t edge = pairs->variant->pair_edge;
-    uint32_t size = PAIR_GROUP / edge * edge;
-    uint32_t n = pairs->row_count;
-    group_pair groups = {.height = pairs->lead_count == 1 ? 1 : edge, .edge = edge};
-    for (uint32_t lead = 0; lead < pairs->lead_count; lead += size) {
-        groups.lead = lead;
-        groups.lead_end = pairs->lead_count - lead < size ? pairs->lead_count : lead + size;
+    if (task->kind_count == 0 || task->lead_count == 1) {
+        add_rows(task, rows, count);
+        return;
+    }
+    uint32_t edge = task->variant->pair_edge;
+    uint32_t size = group_size(task->variant);
+    uint32_t n = task->row_count;
+    /* Leading blocks are whole ones where there are rows to fill them. */
+    uint32_t lead_end = blocks_of(task->lead_count, edge) * edge;
+    lead_end = lead_end < n ? lead_end : n;
+    pair_workspace w = divide_workspace(task);
+    for (uint32_t lead = 0; lead < lead_end; lead += size) {
+        group_pair groups = {.lead = lead};
+        groups.lead_end = lead_end - lead < size ? lead_end : lead + size;
+        groups.lead_blocks = blocks_of(groups.lead_end - lead, edge);
         for (uint32_t other = lead; other < n; other += size) {
             groups.other = other;
             groups.other_end = n - other < size ? n : other + size;
-            add_groups(pairs, &groups, rows, count);
+            groups.other_blocks = blocks_of(groups.other_end - other, edge);
+            add_groups(task, &groups, &w, rows, count);
         }
     }
 }

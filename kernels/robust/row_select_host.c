@@ -5,7 +5,8 @@
 
 enum {
     SELECT_CHUNK = 4096, /* columns that a thread takes at a time */
-    MIXED_BLOCK = 256    /* columns of W X that lie in cache between mixing and selecting */
+    MIXED_BLOCK = 256,   /* columns of W X that lie in cache between mixing and selecting */
+    MIXED_STRIDE = MIXED_BLOCK + 16 /* no power of two: rows fall on different sets of the cache */
 };
 
 csl_status csl_robust_check_select(const csl_select_spec *spec,
@@ -43,27 +44,32 @@ csl_status csl_robust_check_select(const csl_select_spec *spec,
     return CSL_OK;
 }
 
+/* What one thread mixes and selects in. */
+typedef struct mixed_block {
+    double *panel; /* widened columns of the rows */
+    float *values; /* [mix_count][MIXED_BLOCK] */
+} mixed_block;
+
 static void select_mixed_chunk(const csl_select_spec *spec,
-                               const double *packed,
+                               const csl_mix *mix,
                                const float *const *rows,
-                               uint32_t row_count,
                                size_t begin,
                                size_t end,
-                               float *block,
+                               mixed_block block,
                                float *out)
 {
     const csl_robust_variant *variant = csl_robust_variant_get();
     const float *moved[CSL_KERNEL_ROWS_MAX];
     float *mixed[CSL_ROWS_MAX];
     for (uint32_t r = 0; r < spec->mix_count; r++) {
-        mixed[r] = block + (size_t)r * MIXED_BLOCK;
+        mixed[r] = block.values + (size_t)r * MIXED_STRIDE;
     }
     for (size_t j = begin; j < end; j += MIXED_BLOCK) {
         size_t width = end - j < MIXED_BLOCK ? end - j : MIXED_BLOCK;
-        for (uint32_t i = 0; i < row_count; i++) {
+        for (uint32_t i = 0; i < mix->row_count; i++) {
             moved[i] = rows[i] + j;
         }
-        csl_robust_mix_range(variant, packed, moved, row_count, spec->mix_count, 0, width, mixed);
+        variant->mix(mix, moved, 0, width, block.panel, mixed);
         variant->select(spec, (const float *const *)mixed, spec->mix_count, 0, width, out + j);
     }
 }
@@ -75,23 +81,29 @@ static csl_status select_mixed(csl_device *device,
                                size_t count,
                                float *out)
 {
-    int threads = csl_host_threads(device);
-    size_t block_count = (size_t)spec->mix_count * MIXED_BLOCK;
-    double *packed = csl_robust_pack_mix(spec->host_mix, spec->mix_count, row_count);
-    float *blocks = malloc(block_count * (size_t)threads * sizeof *blocks);
-    if (!packed || !blocks) {
-        free(packed);
-        free(blocks);
+    size_t threads = (size_t)csl_host_threads(device);
+    size_t panel_count = (size_t)row_count * CSL_MIX_COLUMNS;
+    size_t value_count = (size_t)spec->mix_count * MIXED_STRIDE;
+    csl_mix *mix =
+        csl_mix_create(csl_robust_variant_get(), spec->host_mix, spec->mix_count, row_count);
+    double *panels = malloc(panel_count * threads * sizeof *panels);
+    float *values = malloc(value_count * threads * sizeof *values);
+    if (!mix || !panels || !values) {
+        csl_mix_destroy(mix);
+        free(panels);
+        free(values);
         return csl_fail(CSL_E_NO_MEMORY, "row_select: no memory for mixing %u rows", row_count);
     }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > SELECT_CHUNK)
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)threads) if (count > SELECT_CHUNK)
     for (size_t begin = 0; begin < count; begin += SELECT_CHUNK) {
         size_t end = count - begin < SELECT_CHUNK ? count : begin + SELECT_CHUNK;
-        float *block = blocks + block_count * (size_t)omp_get_thread_num();
-        select_mixed_chunk(spec, packed, rows, row_count, begin, end, block, out);
+        size_t thread = (size_t)omp_get_thread_num();
+        mixed_block block = {panels + panel_count * thread, values + value_count * thread};
+        select_mixed_chunk(spec, mix, rows, begin, end, block, out);
     }
-    free(packed);
-    free(blocks);
+    csl_mix_destroy(mix);
+    free(panels);
+    free(values);
     return CSL_OK;
 }
 

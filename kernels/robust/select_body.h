@@ -15,70 +15,89 @@
 enum {
     CSL_NETWORK_MAX = 64,
     CSL_SORT_BLOCK = 32,    /* rows that are sorted by a network when there are more than 64 */
-    CSL_PREFETCH_LINES = 4, /* cache lines ahead, per row */
+    CSL_PREFETCH_LINES = 8, /* cache lines ahead, per row */
     CSL_FLOATS_PER_LINE = 16
 };
 
-/* A vector of each row, NaN taken as +infinity; ranks beyond row_count are +infinity. */
-SIMD_INLINE simd_float load_ordered(const float *row, size_t lane_count)
+/* A vector of one row, and the cache line that a later one needs. */
+SIMD_INLINE simd_key load_key(const float *row)
 {
-    if (lane_count == SIMD_LANES) {
-        simd_prefetch(row + CSL_PREFETCH_LINES * CSL_FLOATS_PER_LINE);
-        return simd_order_nan(simd_load(row));
-    }
-    return simd_order_nan(simd_load_part(row, lane_count));
+    simd_prefetch(row + CSL_PREFETCH_LINES * CSL_FLOATS_PER_LINE);
+    return simd_key_of(simd_load(row));
 }
 
 #define EXCHANGE(i, j)                                                                             \
     {                                                                                              \
-        simd_float smaller = simd_min(v[i], v[j]);                                                 \
-        v[j] = simd_max(v[i], v[j]);                                                               \
+        simd_key smaller = simd_key_smaller(v[i], v[j]);                                           \
+        v[j] = simd_key_other(v[i], v[j], smaller);                                                \
         v[i] = smaller;                                                                            \
     }
+#define KEEP_SMALLER(i, j) v[i] = simd_key_smaller(v[i], v[j]);
+#define KEEP_LARGER(i, j)  v[j] = simd_key_larger(v[i], v[j]);
 
-/* Loads row_count <= size rows, sorts them and stores `size` vectors. One function per size. */
-#define DEFINE_SORT(size)                                                                          \
-    static void sort_##size(const float *const *rows, uint32_t row_count, size_t column,           \
-                            size_t lane_count, float *sorted)                                      \
+/* The vectors v[0..size) of row_count <= size rows, of which the first `certain` are there; ranks
+ * beyond row_count are +infinity. */
+#define LOAD_ROWS(size, certain)                                                                   \
+    simd_key v[size];                                                                              \
+    const simd_key last = simd_key_of(simd_set(INFINITY));                                         \
+    _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                        \
     {                                                                                              \
-        simd_float v[size];                                                                        \
-        _Pragma("GCC unroll 64") for (uint32_t i = 0; i < size; i++)                               \
+        v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i] + column) : last;            \
+    }
+
+/* Sorts and stores `size` vectors. One function per size. */
+#define DEFINE_SORT_AS(name, size, certain)                                                        \
+    static __attribute__((noinline)) void name(const float *const *rows, uint32_t row_count,       \
+                                               size_t column, float *sorted)                       \
+    {                                                                                              \
+        LOAD_ROWS(size, certain)                                                                   \
+        CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)       \
         {                                                                                          \
-            v[i] =                                                                                 \
-                i < row_count ? load_ordered(rows[i] + column, lane_count) : simd_set(INFINITY);   \
-        }                                                                                          \
-        CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (uint32_t i = 0; i < size; i++)  \
-        {                                                                                          \
-            simd_store(sorted + i * SIMD_LANES, v[i]);                                             \
+            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
         }                                                                                          \
     }
-CSL_NETWORK_SIZES(DEFINE_SORT)
-
-#define KEEP_SMALLER(i, j) v[i] = simd_min(v[i], v[j]);
-#define KEEP_LARGER(i, j)  v[j] = simd_max(v[i], v[j]);
+/* A count takes the next size that has a network: at most 3 more. */
+#define DEFINE_SORT(size) DEFINE_SORT_AS(sort_##size, size, size - 3)
+CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
+/* The same in two parts, size = 32 + rest, and a merge. */
+#define DEFINE_LARGE_SORT(size, rest)                                                              \
+    static void sort_##size(const float *const *rows, uint32_t row_count, size_t column,           \
+                            float *sorted)                                                         \
+    {                                                                                              \
+        sort_32(rows, 32, column, sorted);                                                         \
+        sort_##rest(rows + 32, row_count - 32, column, sorted + 32 * SIMD_LANES);                  \
+        simd_key v[size];                                                                          \
+        _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                    \
+        {                                                                                          \
+            v[i] = simd_key_load(sorted + i * SIMD_LANES);                                         \
+        }                                                                                          \
+        CSL_MERGE_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)         \
+        {                                                                                          \
+            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
+        }                                                                                          \
+    }
+CSL_NETWORK_LARGE_SIZES(DEFINE_LARGE_SORT)
+/* CSL_SORT_BLOCK rows to be merged, all of them there or not. */
+DEFINE_SORT_AS(sort_block, 32, 32)
+DEFINE_SORT_AS(sort_part, 32, 0)
 
 /* The same, but only the ranks that medians of the row counts of this size read are right. */
 #define DEFINE_MEDIAN(size)                                                                        \
     static void median_##size(const float *const *rows, uint32_t row_count, size_t column,         \
-                              size_t lane_count, float *sorted)                                    \
+                              float *sorted)                                                       \
     {                                                                                              \
-        simd_float v[size];                                                                        \
-        _Pragma("GCC unroll 64") for (uint32_t i = 0; i < size; i++)                               \
-        {                                                                                          \
-            v[i] =                                                                                 \
-                i < row_count ? load_ordered(rows[i] + column, lane_count) : simd_set(INFINITY);   \
-        }                                                                                          \
+        LOAD_ROWS(size, size - 3)                                                                  \
         CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER)                                     \
-            _Pragma("GCC unroll 8") for (uint32_t i = CSL_MEDIAN_FIRST_##size;                     \
+            _Pragma("GCC unroll 8") for (int i = CSL_MEDIAN_FIRST_##size;                          \
                                          i <= CSL_MEDIAN_LAST_##size; i++)                         \
         {                                                                                          \
-            simd_store(sorted + i * SIMD_LANES, v[i]);                                             \
+            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
         }                                                                                          \
     }
 CSL_NETWORK_SIZES(DEFINE_MEDIAN)
 
-typedef void sort_function(
-    const float *const *rows, uint32_t row_count, size_t column, size_t lane_count, float *sorted);
+typedef void
+sort_function(const float *const *rows, uint32_t row_count, size_t column, float *sorted);
 
 static sort_function *find_median(uint32_t row_count)
 {
@@ -102,7 +121,7 @@ static sort_function *find_sort(uint32_t row_count)
 
 /* v[0..15] of a bitonic sequence: exchanges at strides 8, 4, 2, 1, in units of the loaded stride.
  */
-SIMD_INLINE void clean_16(simd_float *v)
+SIMD_INLINE void clean_16(simd_key *v)
 {
 #pragma GCC unroll 4
     for (int stride = 8; stride; stride /= 2) {
@@ -120,15 +139,15 @@ static void clean_pass(float *buffer, size_t begin, size_t end, size_t unit)
 {
     for (size_t block = begin; block < end; block += 16 * unit) {
         for (size_t i = block; i < block + unit; i++) {
-            simd_float v[16];
+            simd_key v[16];
 #pragma GCC unroll 16
             for (size_t k = 0; k < 16; k++) {
-                v[k] = simd_load(buffer + (i + k * unit) * SIMD_LANES);
+                v[k] = simd_key_load(buffer + (i + k * unit) * SIMD_LANES);
             }
             clean_16(v);
 #pragma GCC unroll 16
             for (size_t k = 0; k < 16; k++) {
-                simd_store(buffer + (i + k * unit) * SIMD_LANES, v[k]);
+                simd_key_store(buffer + (i + k * unit) * SIMD_LANES, v[k]);
             }
         }
     }
@@ -141,12 +160,12 @@ static void merge_runs(float *buffer, size_t begin, size_t half)
 {
     size_t unit = half / 8;
     for (size_t i = 0; i < unit; i++) {
-        simd_float v[16];
+        simd_key v[16];
         size_t mirror = unit - 1 - i;
 #pragma GCC unroll 8
         for (size_t k = 0; k < 8; k++) {
-            v[k] = simd_load(buffer + (begin + i + k * unit) * SIMD_LANES);
-            v[8 + k] = simd_load(buffer + (begin + half + mirror + k * unit) * SIMD_LANES);
+            v[k] = simd_key_load(buffer + (begin + i + k * unit) * SIMD_LANES);
+            v[8 + k] = simd_key_load(buffer + (begin + half + mirror + k * unit) * SIMD_LANES);
         }
 #pragma GCC unroll 8
         for (int k = 0; k < 8; k++) {
@@ -163,8 +182,8 @@ static void merge_runs(float *buffer, size_t begin, size_t half)
         }
 #pragma GCC unroll 8
         for (size_t k = 0; k < 8; k++) {
-            simd_store(buffer + (begin + i + k * unit) * SIMD_LANES, v[k]);
-            simd_store(buffer + (begin + half + mirror + k * unit) * SIMD_LANES, v[8 + k]);
+            simd_key_store(buffer + (begin + i + k * unit) * SIMD_LANES, v[k]);
+            simd_key_store(buffer + (begin + half + mirror + k * unit) * SIMD_LANES, v[8 + k]);
         }
     }
     size_t stride = unit / 2; /* the largest one left: 2 to 32 */
@@ -178,17 +197,13 @@ static void merge_runs(float *buffer, size_t begin, size_t half)
 }
 
 /* Sorts more than CSL_NETWORK_MAX rows; buffer holds row_capacity vectors, a power of two. */
-static void sort_many(const float *const *rows,
-                      uint32_t row_count,
-                      size_t row_capacity,
-                      size_t column,
-                      size_t lane_count,
-                      float *buffer)
+static void sort_many(
+    const float *const *rows, uint32_t row_count, size_t row_capacity, size_t column, float *buffer)
 {
     for (size_t begin = 0; begin < row_capacity; begin += CSL_SORT_BLOCK) {
         uint32_t left = begin < row_count ? row_count - (uint32_t)begin : 0;
-        sort_32(rows + (left ? begin : 0), left < CSL_SORT_BLOCK ? left : CSL_SORT_BLOCK, column,
-                lane_count, buffer + begin * SIMD_LANES);
+        sort_function *sort = left < CSL_SORT_BLOCK ? sort_part : sort_block;
+        sort(rows + (left ? begin : 0), left, column, buffer + begin * SIMD_LANES);
     }
     for (size_t half = CSL_SORT_BLOCK; half < row_capacity; half *= 2) {
         for (size_t begin = 0; begin + half < row_count; begin += 2 * half) {
@@ -197,61 +212,122 @@ static void sort_many(const float *const *rows,
     }
 }
 
-/* Sum of ranks [first, last) in ascending order, divided by their number. */
-SIMD_INLINE simd_float mean_of_ranks(const float *sorted, uint32_t first, uint32_t last)
+SIMD_INLINE simd_float rank_value(const float *sorted, uint32_t rank)
 {
-    simd_double sum = simd_double_set(0.0);
-    for (uint32_t i = first; i < last; i++) {
-        sum = simd_double_add(sum, simd_widen_load(sorted + i * SIMD_LANES));
+    return simd_key_value(simd_key_load(sorted + rank * SIMD_LANES));
+}
+
+/*
+ * What follows takes `vectors` sorted vectors at a time, [vector][rank][lane]: a sum in ascending
+ * order is a chain of dependent additions, and two chains take no longer than one.
+ */
+enum { CSL_SELECT_VECTORS = 2 };
+
+/* Sum of ranks [first, last) in ascending order, divided by their number. */
+SIMD_INLINE void mean_of_ranks(const float *sorted,
+                               uint32_t vectors,
+                               size_t stride,
+                               uint32_t first,
+                               uint32_t last,
+                               simd_float *mean)
+{
+    simd_double sum[CSL_SELECT_VECTORS];
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        sum[v] = simd_double_set(0.0);
     }
-    return simd_narrow(simd_double_div(sum, simd_double_set((double)(last - first))));
+    for (uint32_t i = first; i < last; i++) {
+#pragma GCC unroll 2
+        for (uint32_t v = 0; v < vectors; v++) {
+            sum[v] = simd_double_add(sum[v], simd_widen(rank_value(sorted + v * stride, i)));
+        }
+    }
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        mean[v] = simd_narrow(simd_double_div(sum[v], simd_double_set((double)(last - first))));
+    }
+}
+
+/* The value at rank i, +0.0 in lanes whose window of `keep` values does not hold it. */
+SIMD_INLINE simd_float
+kept_value(const float *sorted, uint32_t i, uint32_t shifts, uint32_t keep, simd_float centre)
+{
+    simd_float value = rank_value(sorted, i);
+    simd_float kept = value;
+    if (i < shifts) { /* left behind if the window moves past i */
+        simd_float other = rank_value(sorted, i + keep);
+        kept =
+            simd_zero_where(simd_greater(simd_sub(centre, value), simd_sub(other, centre)), kept);
+    }
+    if (i >= keep) { /* reached if the window moves past i - keep */
+        simd_float other = rank_value(sorted, i - keep);
+        kept = simd_where(simd_greater(simd_sub(centre, other), simd_sub(value, centre)), kept,
+                          simd_set(0.0f));
+    }
+    return kept;
 }
 
 /* Mean of the `keep` values closest to centre; see csl_select_spec for the window and its ties.
  * Whether the window moves on past t depends on t alone, so no lane needs its own index. */
-SIMD_INLINE simd_float mean_of_closest(const float *sorted,
-                                       uint32_t count,
-                                       uint32_t keep,
-                                       simd_float centre)
+SIMD_INLINE void mean_of_closest(const float *sorted,
+                                 uint32_t vectors,
+                                 size_t stride,
+                                 uint32_t count,
+                                 uint32_t keep,
+                                 simd_float *centre_to_mean)
 {
-    simd_double sum = simd_double_set(0.0);
+    simd_double sum[CSL_SELECT_VECTORS];
     uint32_t shifts = count - keep; /* the window can begin at ranks 0..shifts */
-    for (uint32_t i = 0; i < count; i++) {
-        simd_float value = simd_load(sorted + i * SIMD_LANES);
-        simd_float kept = value;
-        if (i < shifts) { /* left behind if the window moves past i */
-            simd_float other = simd_load(sorted + (i + keep) * SIMD_LANES);
-            kept = simd_zero_where(simd_greater(simd_sub(centre, value), simd_sub(other, centre)),
-                                   kept);
-        }
-        if (i >= keep) { /* reached if the window moves past i - keep */
-            simd_float other = simd_load(sorted + (i - keep) * SIMD_LANES);
-            kept = simd_where(simd_greater(simd_sub(centre, other), simd_sub(value, centre)), kept,
-                              simd_set(0.0f));
-        }
-        sum = simd_double_add(sum, simd_widen(kept));
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        sum[v] = simd_double_set(0.0);
     }
-    return simd_narrow(simd_double_div(sum, simd_double_set((double)keep)));
+    for (uint32_t i = 0; i < count; i++) {
+#pragma GCC unroll 2
+        for (uint32_t v = 0; v < vectors; v++) {
+            simd_float kept = kept_value(sorted + v * stride, i, shifts, keep, centre_to_mean[v]);
+            sum[v] = simd_double_add(sum[v], simd_widen(kept));
+        }
+    }
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        centre_to_mean[v] = simd_narrow(simd_double_div(sum[v], simd_double_set((double)keep)));
+    }
 }
 
-static simd_float select_ranks(const csl_select_spec *spec, const float *sorted, uint32_t count)
+SIMD_INLINE void select_ranks(const csl_select_spec *spec,
+                              const float *sorted,
+                              uint32_t vectors,
+                              size_t stride,
+                              uint32_t count,
+                              simd_float *result)
 {
-    switch (spec->kind) {
-    case CSL_SELECT_TRIMMED_MEAN:
-        return mean_of_ranks(sorted, spec->trim, count - spec->trim);
-    case CSL_SELECT_MEDIAN_LOWER:
-        return simd_canonical(simd_load(sorted + (count - 1) / 2 * SIMD_LANES));
-    case CSL_SELECT_MEDIAN_UPPER:
-        return simd_canonical(simd_load(sorted + count / 2 * SIMD_LANES));
-    case CSL_SELECT_MEAMED:
-        return mean_of_closest(sorted, count, spec->keep,
-                               mean_of_ranks(sorted, (count - 1) / 2, count / 2 + 1));
-    case CSL_SELECT_PHOCAS:
-        return mean_of_closest(sorted, count, spec->keep,
-                               mean_of_ranks(sorted, spec->trim, count - spec->trim));
-    default:
-        return mean_of_ranks(sorted, (count - 1) / 2, count / 2 + 1);
+    bool closest = spec->kind == CSL_SELECT_MEAMED || spec->kind == CSL_SELECT_PHOCAS;
+    bool trims = spec->kind == CSL_SELECT_TRIMMED_MEAN || spec->kind == CSL_SELECT_PHOCAS;
+    uint32_t lower = spec->kind == CSL_SELECT_MEDIAN_UPPER ? count / 2 : (count - 1) / 2;
+    uint32_t upper = spec->kind == CSL_SELECT_MEDIAN_LOWER ? (count - 1) / 2 : count / 2;
+    uint32_t first = trims ? spec->trim : lower;
+    uint32_t last = trims ? count - spec->trim : upper + 1;
+    mean_of_ranks(sorted, vectors, stride, first, last, result);
+    if (closest) {
+        mean_of_closest(sorted, vectors, stride, count, spec->keep, result);
     }
+}
+
+static void select_vectors(const csl_select_spec *spec,
+                           const float *sorted,
+                           size_t stride,
+                           uint32_t count,
+                           simd_float *result)
+{
+    select_ranks(spec, sorted, CSL_SELECT_VECTORS, stride, count, result);
+}
+
+static simd_float select_vector(const csl_select_spec *spec, const float *sorted, uint32_t count)
+{
+    simd_float result;
+    select_ranks(spec, sorted, 1, 0, count, &result);
+    return result;
 }
 
 SIMD_INLINE simd_float sign_of(simd_float v)
@@ -268,7 +344,9 @@ majority_range(const float *const *rows, uint32_t row_count, size_t begin, size_
         size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
         simd_float sum = simd_set(0.0f); /* small integers: exact */
         for (uint32_t i = 0; i < row_count; i++) {
-            sum = simd_add(sum, sign_of(load_ordered(rows[i] + j, lanes)));
+            simd_float x =
+                lanes == SIMD_LANES ? simd_load(rows[i] + j) : simd_load_part(rows[i] + j, lanes);
+            sum = simd_add(sum, sign_of(simd_order_nan(x)));
         }
         simd_store_part(out + j, sign_of(sum), lanes);
     }
@@ -280,6 +358,52 @@ static bool is_median(csl_select_kind kind)
            kind == CSL_SELECT_MEDIAN_UPPER;
 }
 
+/* How a number of rows is sorted. */
+typedef struct sorter {
+    sort_function *network; /* or NULL: more rows than any network has */
+    uint32_t row_count;
+    size_t capacity; /* vectors that sort_many works on */
+} sorter;
+
+static sorter find_sorter(const csl_select_spec *spec, uint32_t row_count)
+{
+    sorter s = {is_median(spec->kind) ? find_median(row_count) : find_sort(row_count), row_count,
+                2 * CSL_NETWORK_MAX};
+    while (s.capacity < row_count) {
+        s.capacity *= 2;
+    }
+    return s;
+}
+
+SIMD_INLINE void
+sort_vector(const sorter *s, const float *const *rows, size_t column, float *sorted)
+{
+    if (s->network) {
+        s->network(rows, s->row_count, column, sorted);
+    } else {
+        sort_many(rows, s->row_count, s->capacity, column, sorted);
+    }
+}
+
+/* The last columns, fewer than a vector has: sorted from a copy with zeros behind them. */
+static void select_rest(const csl_select_spec *spec,
+                        const sorter *s,
+                        const float *const *rows,
+                        size_t column,
+                        size_t lane_count,
+                        float *sorted,
+                        float *out)
+{
+    _Alignas(64) float copy[CSL_ROWS_MAX * SIMD_LANES];
+    const float *copied[CSL_ROWS_MAX];
+    for (uint32_t i = 0; i < s->row_count; i++) {
+        copied[i] = copy + i * SIMD_LANES;
+        simd_store(copy + i * SIMD_LANES, simd_load_part(rows[i] + column, lane_count));
+    }
+    sort_vector(s, copied, 0, sorted);
+    simd_store_part(out + column, select_vector(spec, sorted, s->row_count), lane_count);
+}
+
 static void select_range(const csl_select_spec *spec,
                          const float *const *rows,
                          uint32_t row_count,
@@ -287,38 +411,42 @@ static void select_range(const csl_select_spec *spec,
                          size_t end,
                          float *out)
 {
-    _Alignas(64) float sorted[CSL_ROWS_MAX * SIMD_LANES];
+    _Alignas(64) float sorted[CSL_SELECT_VECTORS * (CSL_ROWS_MAX + 1) * SIMD_LANES];
     if (spec->kind == CSL_SELECT_SIGN_MAJORITY) {
         majority_range(rows, row_count, begin, end, out);
         return;
     }
-    sort_function *sort = is_median(spec->kind) ? find_median(row_count) : find_sort(row_count);
-    size_t capacity = 2 * CSL_NETWORK_MAX;
-    while (capacity < row_count) {
-        capacity *= 2;
+    sorter s = find_sorter(spec, row_count);
+    size_t stride = (s.capacity + 1) * SIMD_LANES; /* no power of two: sets of the cache differ */
+    size_t j = begin;
+    for (; end - j >= CSL_SELECT_VECTORS * SIMD_LANES; j += CSL_SELECT_VECTORS * SIMD_LANES) {
+        simd_float result[CSL_SELECT_VECTORS];
+        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
+            sort_vector(&s, rows, j + v * SIMD_LANES, sorted + v * stride);
+        }
+        select_vectors(spec, sorted, stride, row_count, result);
+        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
+            simd_store(out + j + v * SIMD_LANES, result[v]);
+        }
     }
-    for (size_t j = begin; j < end; j += SIMD_LANES) {
-        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
-        if (sort) {
-            sort(rows, row_count, j, lanes, sorted);
-        } else {
-            sort_many(rows, row_count, capacity, j, lanes, sorted);
-        }
-        simd_float result = select_ranks(spec, sorted, row_count);
-        if (lanes == SIMD_LANES) {
-            simd_store(out + j, result);
-        } else {
-            simd_store_part(out + j, result, lanes);
-        }
+    for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
+        sort_vector(&s, rows, j, sorted);
+        simd_store(out + j, select_vector(spec, sorted, row_count));
+    }
+    if (j < end) {
+        select_rest(spec, &s, rows, j, end - j, sorted, out);
     }
 }
 
 #undef EXCHANGE
+#undef KEEP_SMALLER
+#undef KEEP_LARGER
+#undef LOAD_ROWS
+#undef DEFINE_SORT_AS
 #undef DEFINE_SORT
+#undef DEFINE_LARGE_SORT
 #undef RETURN_SORT
 #undef DEFINE_MEDIAN
 #undef RETURN_MEDIAN
-#undef KEEP_SMALLER
-#undef KEEP_LARGER
 
 #endif

@@ -56,6 +56,40 @@ SIMD_INLINE simd_float simd_order_nan(simd_float v)
 {
     return _mm256_min_ps(v, _mm256_set1_ps(INFINITY)); /* minps gives its second operand for NaN */
 }
+/* The bits of a float as an integer of the same order: the magnitude with the float's sign. Zen
+ * processors compare integers on four units and floats on two; others do both on the same. */
+typedef __m256i simd_key;
+SIMD_INLINE simd_key simd_key_of(simd_float v)
+{
+    __m256i bits = _mm256_castps_si256(simd_order_nan(v));
+    return _mm256_sign_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX)), bits);
+}
+SIMD_INLINE simd_float simd_key_value(simd_key k)
+{
+    __m256i sign = _mm256_and_si256(k, _mm256_set1_epi32(INT32_MIN));
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_abs_epi32(k), sign));
+}
+SIMD_INLINE simd_key simd_key_smaller(simd_key a, simd_key b)
+{
+    return _mm256_min_epi32(a, b);
+}
+SIMD_INLINE simd_key simd_key_larger(simd_key a, simd_key b)
+{
+    return _mm256_max_epi32(a, b);
+}
+SIMD_INLINE simd_key simd_key_other(simd_key a, simd_key b, simd_key smaller)
+{
+    (void)smaller;
+    return simd_key_larger(a, b);
+}
+SIMD_INLINE simd_key simd_key_load(const float *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+SIMD_INLINE void simd_key_store(float *p, simd_key k)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, k);
+}
 SIMD_INLINE simd_float simd_add(simd_float a, simd_float b)
 {
     return _mm256_add_ps(a, b);

@@ -11,6 +11,11 @@
 #define SIMD_NAME   "avx512"
 #define SIMD_INLINE static inline __attribute__((always_inline))
 enum { SIMD_LANES = 16 };
+#if defined(CSL_EMULATED_VECTORS) /* tests' own <immintrin.h>: runs on any processor */
+#define SIMD_EMULATED 1
+#else
+#define SIMD_EMULATED 0
+#endif
 
 typedef __m512 simd_float;
 typedef struct simd_double {
@@ -54,6 +59,40 @@ SIMD_INLINE simd_float simd_max(simd_float a, simd_float b)
 SIMD_INLINE simd_float simd_order_nan(simd_float v)
 {
     return _mm512_min_ps(v, _mm512_set1_ps(INFINITY)); /* minps gives its second operand for NaN */
+}
+/* Floats; the larger of two is what the smaller leaves of both. Zen processors compare 512 bits on
+ * half of their units but combine them on all; others take as long as for a second comparison. */
+typedef __m512 simd_key;
+SIMD_INLINE simd_key simd_key_of(simd_float v)
+{
+    return simd_order_nan(v);
+}
+SIMD_INLINE simd_float simd_key_value(simd_key k)
+{
+    return k;
+}
+SIMD_INLINE simd_key simd_key_smaller(simd_key a, simd_key b)
+{
+    return _mm512_min_ps(a, b);
+}
+SIMD_INLINE simd_key simd_key_larger(simd_key a, simd_key b)
+{
+    return _mm512_max_ps(a, b);
+}
+SIMD_INLINE simd_key simd_key_other(simd_key a, simd_key b, simd_key smaller)
+{
+    enum { EXCLUSIVE_OR_OF_THREE = 0x96 };
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b),
+                                  _mm512_castps_si512(smaller), EXCLUSIVE_OR_OF_THREE));
+}
+SIMD_INLINE simd_key simd_key_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+SIMD_INLINE void simd_key_store(float *p, simd_key k)
+{
+    _mm512_storeu_ps(p, k);
 }
 SIMD_INLINE simd_float simd_add(simd_float a, simd_float b)
 {

@@ -53,6 +53,40 @@ SIMD_INLINE simd_float simd_order_nan(simd_float v)
 {
     return v < INFINITY ? v : INFINITY;
 }
+
+/* What is sorted: SIMD_LANES values in whatever form this processor compares fastest. A NaN becomes
+ * +infinity, a zero may change its sign. */
+typedef float simd_key;
+SIMD_INLINE simd_key simd_key_of(simd_float v)
+{
+    return simd_order_nan(v);
+}
+SIMD_INLINE simd_float simd_key_value(simd_key k)
+{
+    return k;
+}
+SIMD_INLINE simd_key simd_key_smaller(simd_key a, simd_key b)
+{
+    return a < b ? a : b;
+}
+SIMD_INLINE simd_key simd_key_larger(simd_key a, simd_key b)
+{
+    return a > b ? a : b;
+}
+/* Of a and b the one that `smaller`, the smaller of both, is not. */
+SIMD_INLINE simd_key simd_key_other(simd_key a, simd_key b, simd_key smaller)
+{
+    (void)smaller;
+    return simd_key_larger(a, b);
+}
+SIMD_INLINE simd_key simd_key_load(const float *p)
+{
+    return *p;
+}
+SIMD_INLINE void simd_key_store(float *p, simd_key k)
+{
+    *p = k;
+}
 SIMD_INLINE simd_float simd_add(simd_float a, simd_float b)
 {
     return a + b;

@@ -10,15 +10,18 @@
 
 const csl_robust_variant csl_robust_avx512 = {
     .name = SIMD_NAME,
+    .emulated = SIMD_EMULATED,
     .weighted_sum = weighted_sum,
     .mix = mix_range,
+    .mix_height = MIX_HEIGHT,
     .select = select_range,
     .statistics = statistics_range,
     .sign_filter = sign_filter,
-    .distance_strip = distance_strip,
-    .product_strip = product_strip,
+    .pack_panel = pack_panel,
+    .add_block = add_block,
     .lane_sums = lane_sums,
-    .norm_tile = norm_tile,
+    .pair_tile = pair_tile,
+    .lanes = SIMD_LANES,
     .pair_edge = PAIR_EDGE,
 };
 #else
