@@ -1,7 +1,7 @@
 /* From a file of updates to an aggregate in a file. */
 #include "aggregate_file_internal.h"
 
-#include <errno.h>
+#include <consilium/atomic_file.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,16 +79,23 @@ static csl_status read_weights(csl_file_aggregation *a)
     return CSL_OK;
 }
 
-static csl_status check_folder(const char *path)
+/* Rank 0, before any work: outputs can be written, and none overwrites what is read or another. */
+static csl_status check_outputs(const csl_aggregate_job *job)
 {
-    char folder[CSL_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    if (strlen(path) >= sizeof folder) {
-        return csl_fail(CSL_E_RANGE, "%.80s...: the path is too long", path);
+    const char *inputs[] = {job->in, job->weights_from, job->out};
+    CSL_TRY(csl_atomic_check(job->out));
+    CSL_TRY(job->report ? csl_atomic_check(job->report) : CSL_OK);
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        bool is_out = inputs[i] == job->out;
+        if (inputs[i] && !is_out && csl_same_file(job->out, inputs[i])) {
+            return csl_fail(CSL_E_INVALID_ARG, "%s: --out would replace what is read", job->out);
+        }
+        if (inputs[i] && job->report && csl_same_file(job->report, inputs[i])) {
+            return csl_fail(CSL_E_INVALID_ARG, "%s: --report would replace %s", job->report,
+                            is_out ? "the aggregate" : "what is read");
+        }
     }
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1,
-             slash ? path : ".");
-    return access(folder, W_OK) == 0 ? CSL_OK : csl_fail(CSL_E_IO, "%s: %s", path, strerror(errno));
+    return CSL_OK;
 }
 
 static csl_status open_device(csl_file_aggregation *a)
@@ -117,8 +124,7 @@ static csl_status prepare(csl_file_aggregation *a)
 {
     const csl_aggregate_job *job = a->job;
     if (a->rank == 0) {
-        CSL_TRY(check_folder(job->out));
-        CSL_TRY(job->report ? check_folder(job->report) : CSL_OK);
+        CSL_TRY(check_outputs(job));
     }
     CSL_TRY(csl_updates_open(job->in, job->dataset, &a->updates));
     a->row_count = csl_updates_row_count(a->updates);

@@ -3,17 +3,96 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+static csl_status split_path(const char *path, char folder[CSL_PATH_MAX], const char **name_out)
+{
+    const char *slash = strrchr(path, '/');
+    if (strlen(path) >= CSL_PATH_MAX) {
+        return csl_fail(CSL_E_RANGE, "%.80s...: a path of %zu bytes, longer than %d", path,
+                        strlen(path), CSL_PATH_MAX);
+    }
+    snprintf(folder, CSL_PATH_MAX, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    *name_out = slash ? slash + 1 : path;
+    return CSL_OK;
+}
+
+static csl_status refuse(const char *path, mode_t mode)
+{
+    const char *what = S_ISDIR(mode)                    ? "a folder"
+                       : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+                       : S_ISFIFO(mode)                 ? "a pipe"
+                                                        : "no regular file";
+    return csl_fail(CSL_E_INVALID_ARG, "%s: expected a file or nothing to write to, found %s", path,
+                    what);
+}
+
+/* Where the file really is: links are followed, so that none is replaced. */
+static csl_status resolve(const char *path, char resolved[CSL_PATH_MAX])
+{
+    char folder[CSL_PATH_MAX];
+    const char *name = NULL;
+    struct stat info;
+    CSL_TRY(split_path(path, folder, &name));
+    if (stat(path, &info) == 0) {
+        if (!S_ISREG(info.st_mode)) {
+            return refuse(path, info.st_mode);
+        }
+    } else if (lstat(path, &info) == 0) {
+        return csl_fail(CSL_E_IO, "%s: a link that leads nowhere", path);
+    }
+    char *real = realpath(path, NULL);
+    char *real_folder = real ? NULL : realpath(folder, NULL);
+    int length = 0;
+    if (real || real_folder) {
+        length = real ? snprintf(resolved, CSL_PATH_MAX, "%s", real)
+                      : snprintf(resolved, CSL_PATH_MAX, "%s/%s", real_folder, name);
+    }
+    free(real);
+    free(real_folder);
+    if (length <= 0) {
+        return csl_fail(CSL_E_IO, "%s: %s", folder, strerror(errno));
+    }
+    return *name && length < CSL_PATH_MAX
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE, "%s: expected the name of a file, of at most %d bytes", path,
+                          CSL_PATH_MAX);
+}
+
+csl_status csl_atomic_check(const char *path)
+{
+    char resolved[CSL_PATH_MAX];
+    char folder[CSL_PATH_MAX];
+    const char *name;
+    CSL_TRY(resolve(path, resolved));
+    CSL_TRY(split_path(resolved, folder, &name));
+    return access(folder, W_OK | X_OK) == 0 ? CSL_OK
+                                            : csl_fail(CSL_E_IO, "%s: %s", folder, strerror(errno));
+}
+
+bool csl_same_file(const char *path, const char *other)
+{
+    struct stat first;
+    struct stat second;
+    char resolved[2][CSL_PATH_MAX];
+    if (stat(path, &first) == 0 && stat(other, &second) == 0) {
+        return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+    }
+    return resolve(path, resolved[0]) == CSL_OK && resolve(other, resolved[1]) == CSL_OK &&
+           strcmp(resolved[0], resolved[1]) == 0;
+}
 
 csl_status csl_atomic_begin(const char *path, char *temporary_out)
 {
-    int length = snprintf(temporary_out, CSL_PATH_MAX, "%s.%ld.tmp", path, (long)getpid());
-    if (length < 0 || length >= CSL_PATH_MAX) {
-        return csl_fail(CSL_E_RANGE, "path of %zu bytes is longer than %d", strlen(path),
-                        CSL_PATH_MAX);
-    }
-    return CSL_OK;
+    char resolved[CSL_PATH_MAX];
+    CSL_TRY(resolve(path, resolved));
+    int length = snprintf(temporary_out, CSL_PATH_MAX, "%s.%ld.tmp", resolved, (long)getpid());
+    return length < CSL_PATH_MAX
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE, "%s: a path longer than %d bytes", path, CSL_PATH_MAX);
 }
 
 static csl_status flush_to_disk(const char *path, int flags)
@@ -32,18 +111,21 @@ static csl_status flush_to_disk(const char *path, int flags)
 
 csl_status csl_atomic_commit(const char *temporary, const char *path)
 {
-    csl_status status = flush_to_disk(temporary, O_RDONLY);
-    if (status == CSL_OK && rename(temporary, path) != 0) {
+    char target[CSL_PATH_MAX];
+    char folder[CSL_PATH_MAX];
+    const char *name;
+    csl_status status = resolve(path, target);
+    if (status == CSL_OK) {
+        status = flush_to_disk(temporary, O_RDONLY);
+    }
+    if (status == CSL_OK && rename(temporary, target) != 0) {
         status = csl_fail(CSL_E_IO, "%s: rename: %s", path, strerror(errno));
     }
     if (status != CSL_OK) {
         csl_atomic_abandon(temporary);
         return status;
     }
-    char folder[CSL_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1,
-             slash ? path : ".");
+    CSL_TRY(split_path(target, folder, &name));
     return flush_to_disk(folder, O_RDONLY | O_DIRECTORY);
 }
 

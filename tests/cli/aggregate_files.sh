@@ -120,6 +120,11 @@ refuse 1 "found '<f2'" half
 refuse 1 'bytes of values' short
 refuse 1 'need at least' good.h5 --memory-limit 10K
 expect 1 'No such file or directory' "$consilium" aggregate good.h5 --out nowhere/x.h5
+expect 1 'would replace what is read' "$consilium" aggregate good.h5 --out good.h5
+expect 1 'would replace the aggregate' "$consilium" aggregate good.h5 --out new.h5 --report new.h5
+expect 1 'found a device' "$consilium" aggregate good.h5 --out new.h5 --report /dev/null
+expect 1 'found a folder' "$consilium" aggregate good.h5 --out new.h5 --report .
+[ ! -e new.h5 ] || fail 'an aggregate whose report cannot be written was written'
 printf 'not HDF5' >text.h5
 refuse 1 'expected a whole HDF5 file' text.h5
 for size in 100 4000 40000; do

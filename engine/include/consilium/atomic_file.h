@@ -5,8 +5,14 @@
 #include <consilium/status.h>
 #include <consilium/types.h>
 
-/* Puts the name of the temporary file for `path` into temporary_out [CSL_PATH_MAX]. Errors:
- * E_RANGE (path too long). */
+/* Can a file be written at `path`? A link is followed, anything but a regular file is refused: no
+ * device, folder or pipe is ever replaced. Errors: E_INVALID_ARG (no regular file), E_IO (folder
+ * missing or closed to this user, a link that leads nowhere), E_RANGE (path too long). */
+CSL_API CSL_MUST_CHECK csl_status csl_atomic_check(const char *path);
+/* Do both paths name one file, there already or to be written? */
+CSL_API bool csl_same_file(const char *path, const char *other);
+/* Puts the name of the temporary file for `path` into temporary_out [CSL_PATH_MAX]. Errors: as
+ * csl_atomic_check. */
 CSL_API CSL_MUST_CHECK csl_status csl_atomic_begin(const char *path, char *temporary_out);
 /* Flushes the temporary file and its folder to disk and renames it; on failure it is removed.
  * Errors: E_IO. */
