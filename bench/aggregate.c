@@ -408,8 +408,9 @@ fill_rows(const aggregate_options *o, aggregate_case *c, float *memory, double *
 static csl_status
 measure_shape(const aggregate_options *o, aggregate_case *c, csl_bench_report *report)
 {
-    csl_coordinate_shard own = csl_coordinates_of(c->total, csl_communicator_rank(c->communicator),
-                                                  csl_communicator_size(c->communicator));
+    csl_sharding sharding = {.total = c->total,
+                             .rank_count = csl_communicator_size(c->communicator)};
+    csl_coordinate_shard own = csl_shard_of(&sharding, csl_communicator_rank(c->communicator));
     c->begin = own.begin;
     c->count = own.count;
     size_t values = (size_t)c->row_count * c->count;

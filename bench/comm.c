@@ -41,6 +41,7 @@ typedef struct round_bench {
     uint32_t rank;
     uint32_t size;
     csl_device *device;
+    csl_sharding sharding;
     csl_collector *collector;
     csl_federation *federation;
     csl_model_spec *spec;
@@ -119,10 +120,11 @@ static csl_status prepare(round_bench *bench)
         bench->weights[row] = 1.0 / rows;
         own += bench->owners[row] == bench->rank;
     }
-    CSL_TRY(
-        csl_collector_create(bench->communicator, bench->total, rows, own, 0, &bench->collector));
-    CSL_TRY(
-        csl_global_vector_create(bench->communicator, bench->spare, bench->total, &bench->global));
+    bench->sharding = (csl_sharding){.total = bench->total, .rank_count = bench->size};
+    CSL_TRY(csl_collector_create(bench->communicator, &bench->sharding, rows, own, 0, NULL,
+                                 &bench->collector));
+    CSL_TRY(csl_global_vector_create(bench->communicator, &bench->sharding, bench->spare,
+                                     &bench->global));
     bench->model = csl_global_vector_values(bench->global);
     return CSL_OK;
 }
@@ -144,14 +146,14 @@ static csl_status submit(round_bench *bench)
     return CSL_OK;
 }
 
-static csl_status aggregate(round_bench *bench, const float *const *rows)
+static csl_status aggregate(round_bench *bench)
 {
     csl_update_block block = {
         .communicator = bench->communicator,
-        .rows = rows,
+        .rows = csl_collector_rows(bench->collector),
         .weights = bench->weights,
         .row_count = bench->options->institutions,
-        .shard = csl_coordinates_of(bench->total, bench->rank, bench->size),
+        .shard = csl_shard_of(&bench->sharding, bench->rank),
         .total = bench->total,
     };
     CSL_TRY(csl_aggregate_mean(bench->device, &block, bench->spare));
@@ -206,14 +208,13 @@ static csl_status floor_time(round_bench *bench, double *seconds)
 static csl_status one_round(round_bench *bench)
 {
     double times[PARTS + 1];
-    const float *const *rows = NULL;
     CSL_TRY(csl_agree(bench->communicator, CSL_OK));
     times[UPDATE] = csl_bench_seconds();
     CSL_TRY(csl_agree(bench->communicator, submit(bench)));
     times[COLLECT] = csl_bench_seconds();
-    CSL_TRY(csl_agree(bench->communicator, csl_collector_finish(bench->collector, &rows)));
+    CSL_TRY(csl_agree(bench->communicator, csl_collector_finish(bench->collector)));
     times[AGGREGATE] = csl_bench_seconds();
-    CSL_TRY(csl_agree(bench->communicator, aggregate(bench, rows)));
+    CSL_TRY(csl_agree(bench->communicator, aggregate(bench)));
     times[SHARE] = csl_bench_seconds();
     CSL_TRY(csl_global_vector_complete(bench->global));
     times[WRITE] = csl_bench_seconds();

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEND_COUNT_MAX = 1 << 27 }; /* values of one message: MPI counts bytes in int */
-
 uint64_t csl_aggregate_memory_size(uint32_t row_count,
                                    uint64_t own_count,
                                    uint64_t piece_count,
@@ -129,7 +127,8 @@ static csl_status prepare(csl_file_aggregation *a)
     CSL_TRY(csl_updates_open(job->in, job->dataset, &a->updates));
     a->row_count = csl_updates_row_count(a->updates);
     a->total = (size_t)csl_updates_column_count(a->updates);
-    a->own = csl_coordinates_of(a->total, a->rank, a->rank_count);
+    a->sharding = (csl_sharding){.total = a->total, .rank_count = a->rank_count};
+    a->own = csl_shard_of(&a->sharding, a->rank);
     CSL_TRY(csl_aggregate_check(&job->spec, a->row_count));
     if (job->root >= (int64_t)a->row_count) {
         return csl_fail(CSL_E_RANGE, "root %lld: expected a row below %u", (long long)job->root,
@@ -235,26 +234,6 @@ static csl_status aggregate(csl_file_aggregation *a)
                : csl_device_copy(a->device, a->aggregate, a->out, size, CSL_COPY_TO_HOST);
 }
 
-/* All columns to rank 0, whose own are the first. Collective. */
-static csl_status gather(csl_file_aggregation *a)
-{
-    for (uint32_t rank = 1; rank < a->rank_count; rank++) {
-        csl_coordinate_shard part = csl_coordinates_of(a->total, rank, a->rank_count);
-        bool takes_part = a->rank == 0 || a->rank == rank;
-        float *values = a->aggregate + (a->rank == 0 ? part.begin : 0);
-        for (size_t at = 0; takes_part && at < part.count; at += SEND_COUNT_MAX) {
-            size_t left = part.count - at;
-            size_t size = (left < SEND_COUNT_MAX ? left : SEND_COUNT_MAX) * sizeof(float);
-            MPI_Request request = MPI_REQUEST_NULL;
-            CSL_TRY(a->rank == 0
-                        ? csl_receive_begin(a->communicator, values + at, size, rank, 0, &request)
-                        : csl_send_begin(a->communicator, values + at, size, 0, 0, &request));
-            CSL_TRY(csl_wait(a->communicator, &request, 1));
-        }
-    }
-    return CSL_OK;
-}
-
 /* Rank 0: report first in memory, then both files. */
 static csl_status write_files(csl_file_aggregation *a, csl_aggregate_outcome *outcome)
 {
@@ -319,7 +298,7 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
         }
     }
     if (status == CSL_OK) {
-        status = gather(&a);
+        status = csl_collect_coordinates(communicator, &a.sharding, a.aggregate, a.aggregate);
         if (status == CSL_OK && a.rank == 0) {
             status = write_files(&a, &outcome);
         }

@@ -14,6 +14,7 @@ typedef struct csl_file_aggregation {
     csl_updates *updates;
     uint32_t row_count;
     size_t total;
+    csl_sharding sharding;
     csl_coordinate_shard own;
     double *weights; /* [row_count], or NULL */
     csl_device *device;

@@ -129,8 +129,7 @@ static csl_status count_memory(const csl_federated_run *run,
 {
     const csl_study *study = run->study;
     uint64_t vector = run->parameter_count * sizeof(float);
-    uint64_t own =
-        csl_coordinates_of(run->parameter_count, rank, run->rank_count).count * sizeof(float);
+    uint64_t own = csl_shard_of(&run->sharding, rank).count * sizeof(float);
     uint32_t institutions = csl_placement_count(&run->placement, rank);
     uint32_t first = 0;
     uint32_t end = 0;
@@ -145,8 +144,7 @@ static csl_status count_memory(const csl_federated_run *run,
     CSL_TRY(csl_model_memory_size(run->spec, study->evaluation.batch, false, &memory->evaluation));
     uint64_t collectors = csl_federation_has_control(run->federation) ? 2 : 1;
     memory->receive =
-        collectors * csl_collector_size(run->parameter_count, study->institutions.per_round, rank,
-                                        run->rank_count);
+        collectors * csl_collector_size(&run->sharding, study->institutions.per_round, rank);
     uint64_t rule_vectors = 0;
     CSL_TRY(count_rule_vectors(study, &rule_vectors));
     memory->rule = rule_vectors * own;
@@ -291,6 +289,7 @@ static csl_status plan_on_first_rank(csl_federated_run *run, plan_data *data, cs
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
                                   &run->federation));
+    csl_run_choose_aggregators(run);
     double image_seconds = 0;
     CSL_TRY(measure_image(run, sample, &image_seconds));
     csl_text_format(text,

@@ -56,7 +56,7 @@ csl_status csl_run_open_adversary(csl_federated_run *run)
     if (!state->sends) {
         return CSL_OK;
     }
-    size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
+    size_t own = csl_shard_of(&run->sharding, run->rank).count;
     uint32_t rows = study->institutions.count;
     state->block = malloc(rows * own * sizeof *state->block + 1);
     state->previous = calloc(own + 1, sizeof *state->previous);
@@ -115,7 +115,7 @@ csl_run_attack(csl_federated_run *run, csl_update_block *block, csl_aggregate_in
 void csl_run_judge(csl_federated_run *run, const float *aggregate, uint32_t round)
 {
     adversary_state *state = &run->adversary;
-    size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
+    size_t own = csl_shard_of(&run->sharding, run->rank).count;
     if (state->previous) {
         memcpy(state->previous, aggregate, own * sizeof *aggregate);
         state->has_previous = true;

@@ -31,6 +31,55 @@ static const float *row_of(const csl_update_block *block, uint32_t institution)
     return NULL;
 }
 
+/* Hostile institutions' rows are replaced on the host, once all are here. */
+static csl_status
+replace_hostile(csl_federated_run *run, csl_update_block *block, csl_aggregate_input *input)
+{
+    if (!csl_run_is_attacked(run, block->round)) {
+        return CSL_OK;
+    }
+    csl_status arrived = csl_collector_finish(run->updates);
+    CSL_TRY(csl_agree(run->communicator, arrived)); /* an attack is collective */
+    input->rows = block->rows;
+    CSL_TRY(csl_run_attack(run, block, input));
+    input->root = row_of(block, run->study->aggregation.root); /* it may be hostile */
+    return CSL_OK;
+}
+
+/* The rule on the device that aggregates: rows come as they arrive, the result goes back. */
+static csl_status run_rule(csl_federated_run *run,
+                           const csl_update_block *block,
+                           csl_aggregate_input *input,
+                           float *aggregate)
+{
+    csl_row_source *source = &run->source;
+    float *out = run->device_aggregate ? run->device_aggregate : aggregate;
+    if (block->shard.count == 0) { /* nothing to compute while own rows travel */
+        CSL_TRY(csl_collector_finish(run->updates));
+    }
+    csl_row_source_begin(source, run->updates, block->rows, block->row_count);
+    input->device = run->aggregating;
+    input->rows = NULL;
+    input->load = csl_row_source_load;
+    input->load_context = source;
+    input->chunk_count = csl_row_source_step(source);
+    input->memory = run->memory;
+    if (input->root && run->device_root && !csl_collector_device(run->updates)) {
+        /* The trusted update is read beside every piece of the others. */
+        csl_status status = csl_collector_finish(run->updates);
+        if (status == CSL_OK) {
+            status = csl_device_copy(run->aggregating, run->device_root, input->root,
+                                     block->shard.count * sizeof(float), CSL_COPY_TO_DEVICE);
+        }
+        CSL_TRY(csl_agree(run->communicator, status));
+        input->root = run->device_root;
+    }
+    CSL_TRY(csl_aggregate(&run->study->aggregation.spec, input, out, &run->selection));
+    return out == aggregate ? CSL_OK
+                            : csl_device_copy(run->aggregating, aggregate, out,
+                                              block->shard.count * sizeof(float), CSL_COPY_TO_HOST);
+}
+
 /* The study's rule. */
 static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, float *aggregate)
 {
@@ -40,7 +89,6 @@ static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, fl
         .column_begin = block->shard.begin,
         .column_count = block->shard.count,
         .column_total = block->total,
-        .rows = block->rows,
         .weights = block->weights,
         .institutions = block->institutions,
         .round = block->round,
@@ -51,10 +99,9 @@ static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, fl
     input.root = row_of(block, run->study->aggregation.root);
     csl_aggregate_report_destroy(run->selection);
     run->selection = NULL;
-    CSL_TRY(csl_run_attack(run, block, &input));
-    input.root = row_of(block, run->study->aggregation.root); /* it may be hostile */
-    run->used_rows = input.rows;
-    CSL_TRY(csl_aggregate(&run->study->aggregation.spec, &input, aggregate, &run->selection));
+    CSL_TRY(replace_hostile(run, block, &input));
+    run->used_rows = block->rows;
+    CSL_TRY(run_rule(run, block, &input, aggregate));
     csl_run_judge(run, aggregate, block->round);
     return CSL_OK;
 }
@@ -65,6 +112,7 @@ static csl_status step(csl_federated_run *run, csl_update_block *block, float *a
     const csl_run_options *options = run->options;
     csl_coordinate_shard shard = block->shard;
     if (options->aggregate) {
+        CSL_TRY(csl_agree(run->communicator, csl_collector_finish(run->updates)));
         CSL_TRY(options->aggregate(options->aggregate_context, block, aggregate));
     } else {
         CSL_TRY(apply_rule(run, block, aggregate));
@@ -97,19 +145,23 @@ static csl_status aggregate_shard(csl_federated_run *run, uint32_t round, float 
         .weights = weights,
         .institutions = run->sampled,
         .row_count = run->study->institutions.per_round,
-        .shard = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count),
+        .rows = csl_collector_rows(run->updates),
+        .shard = csl_shard_of(&run->sharding, run->rank),
         .total = run->parameter_count,
         .round = round,
     };
     /* The rule is collective: a rank that cannot take part must say so first. */
     csl_status ready =
-        aggregate ? csl_collector_finish(run->updates, &block.rows)
+        aggregate ? CSL_OK
                   : csl_fail(CSL_E_NO_MEMORY, "aggregate of %zu values", block.shard.count);
+    ready = ready == CSL_OK ? csl_collector_start(run->updates) : ready;
     CSL_TRY(csl_agree(run->communicator, ready));
     run->used_rows = block.rows;
     CSL_TRY(step(run, &block, aggregate));
+    CSL_TRY(csl_collector_finish(run->updates)); /* own rows are away */
     if (run->controls) {
-        CSL_TRY(csl_collector_finish(run->controls, &block.rows));
+        CSL_TRY(csl_collector_finish(run->controls));
+        block.rows = csl_collector_rows(run->controls);
         CSL_TRY(step_control(run, &block, aggregate));
     }
     return CSL_OK;
@@ -122,7 +174,7 @@ csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
                            .institutions_done = run->news.institutions_done};
     CSL_TRY(csl_run_report(run));
     csl_run_state *state = run->state;
-    size_t count = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
+    size_t count = csl_shard_of(&run->sharding, run->rank).count;
     float *aggregate = malloc(count * sizeof *aggregate + 1);
     csl_status status = aggregate_shard(run, round, aggregate);
     free(aggregate);
@@ -134,7 +186,7 @@ csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
     float *vectors[] = {state->control, state->first, state->second};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         if (vectors[i]) {
-            CSL_TRY(csl_gather_coordinates(run->communicator, vectors[i], run->parameter_count));
+            CSL_TRY(csl_gather_coordinates(run->communicator, &run->sharding, vectors[i]));
         }
     }
     state->round = round;

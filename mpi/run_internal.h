@@ -12,6 +12,9 @@
 #include <consilium/study.h>
 #include <consilium/train.h>
 
+#include "nccl_exchange.h"
+#include "row_source.h"
+
 /* What every rank knows of every institution; sent from its owner. */
 typedef struct institution_facts {
     char site[CSL_NAME_MAX];
@@ -97,7 +100,13 @@ typedef struct csl_federated_run {
     char device_name[CSL_NAME_MAX];
     uint32_t device_count; /* one per shard that trains at the same time here */
     csl_device **devices;
-    csl_device *host; /* aggregation */
+    csl_device *host;        /* server steps, attacks */
+    csl_sharding sharding;   /* who aggregates which coordinates */
+    csl_device *aggregating; /* of the rule: the host, or a card of its own stream */
+    csl_row_source source;
+    csl_nccl *nccl;          /* NULL: updates go over host memory */
+    float *device_aggregate; /* [own coordinates] on a card, else NULL */
+    float *device_root;      /* the same, of a trusted update, where the rule takes one */
     csl_evaluator *evaluator;
     csl_collector *updates;
     csl_collector *controls;         /* SCAFFOLD */
@@ -140,6 +149,13 @@ CSL_MUST_CHECK csl_status csl_run_train_round(csl_federated_run *run, uint32_t r
 bool csl_run_is_stopped(const csl_federated_run *run);
 void csl_run_show_progress(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_report(csl_federated_run *run);
+
+/* run_transport.c: collective; who aggregates, on which device, and how updates get there */
+CSL_MUST_CHECK csl_status csl_run_open_aggregation(csl_federated_run *run);
+CSL_MUST_CHECK csl_status csl_run_check_aggregators(const csl_federated_run *run);
+void csl_run_choose_aggregators(csl_federated_run *run);
+void csl_run_clear_aggregation(csl_federated_run *run);
+const char *csl_run_transport(const csl_federated_run *run);
 
 /* run_aggregate.c */
 CSL_MUST_CHECK csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round);

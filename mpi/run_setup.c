@@ -92,6 +92,7 @@ static csl_status share_study(csl_federated_run *run, csl_text *text)
 csl_status csl_run_load_study(csl_federated_run *run)
 {
     csl_text text = {0};
+    CSL_TRY(csl_run_check_aggregators(run)); /* the same on all ranks */
     csl_status status = run->rank == 0 ? resolve_study(run, &text) : CSL_OK;
     status = csl_agree(run->communicator, status);
     bool refused = status == CSL_E_FORMAT || status == CSL_E_RANGE || status == CSL_E_NOT_FOUND;
@@ -351,8 +352,6 @@ static csl_status build_parts(csl_federated_run *run)
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
                                   &run->federation));
-    size_t own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count).count;
-    CSL_TRY(csl_aggregate_memory_create(run->host, own, &run->memory));
     CSL_TRY(csl_run_open_adversary(run));
     for (uint32_t i = 0; i < run->local_count && run->study->evaluation.cross_site; i++) {
         local_institution *local = &run->locals[i];
@@ -364,26 +363,10 @@ static csl_status build_parts(csl_federated_run *run)
     return CSL_OK;
 }
 
-static csl_status build_collectors(csl_federated_run *run)
-{
-    uint32_t rows = run->study->institutions.per_round;
-    uint32_t own = 0;
-    for (uint32_t i = 0; i < run->local_count; i++) {
-        own += run->locals[i].owner;
-    }
-    own = own < rows ? own : rows;
-    CSL_TRY(
-        csl_collector_create(run->communicator, run->parameter_count, rows, own, 0, &run->updates));
-    return csl_federation_has_control(run->federation)
-               ? csl_collector_create(run->communicator, run->parameter_count, rows, own, 1,
-                                      &run->controls)
-               : CSL_OK;
-}
-
 /* The state's weights become the vector that all ranks write together. */
 static csl_status share_weights(csl_federated_run *run)
 {
-    CSL_TRY(csl_global_vector_create(run->communicator, run->state->weights, run->parameter_count,
+    CSL_TRY(csl_global_vector_create(run->communicator, &run->sharding, run->state->weights,
                                      &run->weights));
     free(run->state->weights);
     run->state->weights = csl_global_vector_values(run->weights);
@@ -393,7 +376,8 @@ static csl_status share_weights(csl_federated_run *run)
 csl_status csl_run_build_model(csl_federated_run *run)
 {
     CSL_TRY(csl_agree(run->communicator, build_parts(run)));
-    CSL_TRY(build_collectors(run));
+    CSL_TRY(csl_run_open_aggregation(run));
+    CSL_TRY(csl_agree(run->communicator, csl_run_open_adversary(run)));
     CSL_TRY(build_state(run));
     CSL_TRY(share_weights(run));
     csl_status status = csl_evaluator_create(run->devices[0], run->spec,
@@ -426,10 +410,7 @@ static void clear_locals(csl_federated_run *run)
 
 void csl_run_clear(csl_federated_run *run)
 {
-    csl_collector_destroy(run->updates);
-    csl_collector_destroy(run->controls);
-    csl_aggregate_memory_destroy(run->memory);
-    csl_aggregate_report_destroy(run->selection);
+    csl_run_clear_aggregation(run);
     csl_run_clear_adversary(run);
     csl_evaluator_destroy(run->evaluator);
     clear_locals(run);

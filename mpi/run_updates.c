@@ -37,20 +37,27 @@ begin_file(csl_federated_run *run, uint32_t round, const double *weights, csl_up
                               &facts, out);
 }
 
-/* Row by row to rank 0, which writes; a failure to write is remembered, so that nobody waits. */
-static csl_status
-send_rows(csl_federated_run *run, float *vector, uint64_t *parts, csl_updates_writer *writer)
+/* Row by row to rank 0, which writes. vector: [parameters] on rank 0, elsewhere [own] where rows
+ * lie on a card. A failure is remembered, so that nobody waits. */
+static csl_status send_rows(csl_federated_run *run, float *vector, csl_updates_writer *writer)
 {
-    csl_coordinate_shard own = csl_coordinates_of(run->parameter_count, run->rank, run->rank_count);
-    csl_status written = CSL_OK;
+    csl_status failed = CSL_OK;
+    csl_coordinate_shard shard = csl_shard_of(&run->sharding, run->rank);
     for (uint32_t row = 0; row < run->study->institutions.per_round; row++) {
-        memcpy(vector + own.begin, run->used_rows[row], own.count * sizeof *vector);
-        CSL_TRY(csl_gather(run->communicator, vector, parts));
-        if (run->rank == 0 && written == CSL_OK) {
-            written = csl_updates_append(writer, vector);
+        const float *own = run->used_rows[row];
+        if (csl_collector_device(run->updates)) {
+            float *copy = vector + (run->rank == 0 ? shard.begin : 0);
+            csl_status copied = csl_device_copy(run->aggregating, copy, own,
+                                                shard.count * sizeof *copy, CSL_COPY_TO_HOST);
+            failed = failed == CSL_OK ? copied : failed;
+            own = copy;
+        }
+        CSL_TRY(csl_collect_coordinates(run->communicator, &run->sharding, own, vector));
+        if (run->rank == 0 && failed == CSL_OK) {
+            failed = csl_updates_append(writer, vector);
         }
     }
-    return written;
+    return failed;
 }
 
 csl_status csl_run_keep_updates(csl_federated_run *run, uint32_t round, const double *weights)
@@ -58,29 +65,22 @@ csl_status csl_run_keep_updates(csl_federated_run *run, uint32_t round, const do
     if (!is_kept(run, round)) {
         return CSL_OK;
     }
-    float *vector = malloc(run->parameter_count * sizeof *vector);
-    uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
+    size_t count =
+        run->rank == 0 ? run->parameter_count : csl_shard_of(&run->sharding, run->rank).count;
+    float *vector = malloc(count * sizeof *vector + 1);
     csl_updates_writer *writer = NULL;
-    csl_status status =
-        vector && parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "updates of round %u", round);
+    csl_status status = vector ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "updates of round %u", round);
     if (status == CSL_OK && run->rank == 0) {
         status = begin_file(run, round, weights, &writer);
     }
-    for (uint32_t rank = 0; parts && rank <= run->rank_count; rank++) {
-        size_t begin = rank < run->rank_count
-                           ? csl_coordinates_of(run->parameter_count, rank, run->rank_count).begin
-                           : run->parameter_count;
-        parts[rank] = begin * sizeof *vector;
-    }
     status = csl_agree(run->communicator, status);
     if (status == CSL_OK) {
-        status = send_rows(run, vector, parts, writer);
+        status = send_rows(run, vector, writer);
     }
     if (writer) {
         status = csl_updates_finish(writer, status);
     }
     free(vector);
-    free(parts);
     return csl_communicator_is_broken(run->communicator) ? status
                                                          : csl_agree(run->communicator, status);
 }

@@ -35,7 +35,8 @@ check_input(const csl_aggregate_spec *spec, const csl_aggregate_input *input, co
     if (input->column_total == 0) {
         return csl_fail(CSL_E_SHAPE, "aggregation: updates are empty");
     }
-    if (input->column_begin % CSL_TILE != 0 || input->column_begin > input->column_total ||
+    bool on_a_tile = input->column_begin % CSL_TILE == 0 || input->column_count == 0;
+    if (!on_a_tile || input->column_begin > input->column_total ||
         input->column_count > input->column_total - input->column_begin) {
         return csl_fail(
             CSL_E_RANGE, "aggregation: columns %zu to %zu of %zu do not begin on a tile",

@@ -36,6 +36,8 @@ if(NOT CONSILIUM_CUDA STREQUAL "OFF")
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     set(CONSILIUM_HAVE_CUDA ON)
+    # Only its header: the library is opened when a run wants it (mpi/nccl_library.c).
+    find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
     set(consilium_cuda_reason "${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}")
     # CMake leaves the toolkit's folder out of the run path as an implicit link folder; a machine
     # without an ld.so.conf entry for CUDA then cannot start the program.
@@ -49,6 +51,9 @@ if(NOT CONSILIUM_CUDA STREQUAL "OFF")
 endif()
 
 message(STATUS "consilium: cuda     ${CONSILIUM_HAVE_CUDA} (${consilium_cuda_reason})")
+if(NCCL_INCLUDE_DIR)
+  message(STATUS "consilium: nccl     ${NCCL_INCLUDE_DIR}")
+endif()
 message(STATUS "consilium: mpi      ${MPI_C_VERSION} (${MPI_C_COMPILER})")
 message(STATUS "consilium: hdf5     ${HDF5_VERSION}")
 message(STATUS "consilium: onednn   ${DNNL_LIBRARY}")

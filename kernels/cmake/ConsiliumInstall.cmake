@@ -21,7 +21,7 @@ install(FILES ${CMAKE_BINARY_DIR}/consiliumConfig.cmake
 set(CONSILIUM_PC_LIBS "${DNNL_LIBRARY} -fopenmp -lpthread -lm")
 if(CONSILIUM_HAVE_CUDA)
   string(APPEND CONSILIUM_PC_LIBS " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR}"
-         " -lcudart_static -lcublas -lstdc++ -lrt -ldl")
+         " -lcudart_static -lstdc++ -lrt -ldl")
 endif()
 configure_file(${CMAKE_SOURCE_DIR}/kernels/cmake/consilium.pc.in ${CMAKE_BINARY_DIR}/consilium.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/consilium.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -2,10 +2,9 @@
 #ifndef CSL_CUDA_DEVICE_H
 #define CSL_CUDA_DEVICE_H
 
+#include "device/cublas_calls.h"
 #include "device/kernel_table.h"
 #include "device/launch.h"
-
-#include <cublas_v2.h>
 
 enum {
     CSL_CUDA_BLOCK = 128, /* threads of a block, in every kernel with one axis */

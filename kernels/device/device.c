@@ -264,6 +264,56 @@ csl_status csl_device_sync(csl_device *device)
     return device->backend->sync(device);
 }
 
+struct csl_mark {
+    csl_device *device;
+    void *event; /* NULL where work is done when the call returns */
+};
+
+csl_status csl_mark_create(csl_device *device, csl_mark **mark_out)
+{
+    csl_mark *mark = calloc(1, sizeof *mark);
+    if (!mark) {
+        return csl_fail(CSL_E_NO_MEMORY, "device: no memory for a mark");
+    }
+    mark->device = device;
+    if (device->backend->create_event) {
+        csl_status status = device->backend->create_event(device, &mark->event);
+        if (status != CSL_OK) {
+            free(mark);
+            return status;
+        }
+    }
+    *mark_out = mark;
+    return CSL_OK;
+}
+
+void csl_mark_destroy(csl_mark *mark)
+{
+    if (mark && mark->event) {
+        mark->device->backend->destroy_event(mark->device, mark->event);
+    }
+    free(mark);
+}
+
+csl_status csl_mark_set(csl_mark *mark)
+{
+    return mark->event ? mark->device->backend->record_event(mark->device, mark->event) : CSL_OK;
+}
+
+csl_status csl_mark_is_reached(const csl_mark *mark, bool *reached_out)
+{
+    if (mark->event) {
+        return mark->device->backend->query_event(mark->device, mark->event, reached_out);
+    }
+    *reached_out = true;
+    return CSL_OK;
+}
+
+void *csl_device_stream(csl_device *device)
+{
+    return device->backend->stream ? device->backend->stream(device) : NULL;
+}
+
 uint64_t csl_device_allocated_size(const csl_device *device)
 {
     return device->allocated_size;

@@ -33,7 +33,7 @@ csl_status csl_cuda_check_blas(cublasStatus_t status, const char *what)
     if (status == CUBLAS_STATUS_SUCCESS) {
         return CSL_OK;
     }
-    return csl_fail(CSL_E_DEVICE, "cublas: %s: %s", what, cublasGetStatusString(status));
+    return csl_fail(CSL_E_DEVICE, "cublas: %s: %s", what, csl_cublas()->status_text(status));
 }
 
 csl_status csl_cuda_launched(const char *what)
@@ -149,7 +149,7 @@ static void cuda_close(csl_device *device)
         (void)cudaStreamSynchronize(state->stream);
     }
     if (state->blas) {
-        (void)cublasDestroy(state->blas);
+        (void)csl_cublas()->destroy(state->blas);
     }
     (void)cudaFree(state->scratch);
     if (state->stream) {
@@ -158,8 +158,49 @@ static void cuda_close(csl_device *device)
     free(state);
 }
 
-static const csl_backend cuda_backend = {cuda_close,     cuda_alloc, cuda_free, cuda_alloc_host,
-                                         cuda_free_host, cuda_copy,  cuda_sync};
+static csl_status cuda_create_event(csl_device *device, void **event_out)
+{
+    cudaEvent_t event = NULL;
+    (void)csl_cuda_stream(device);
+    CSL_TRY(csl_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event"));
+    *event_out = event;
+    return CSL_OK;
+}
+
+static void cuda_destroy_event(csl_device *device, void *event)
+{
+    (void)csl_cuda_stream(device);
+    (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
+}
+
+static csl_status cuda_record_event(csl_device *device, void *event)
+{
+    cudaStream_t stream = csl_cuda_stream(device);
+    return csl_cuda_check(cudaEventRecord(static_cast<cudaEvent_t>(event), stream), "event");
+}
+
+static csl_status cuda_query_event(csl_device *device, void *event, bool *reached_out)
+{
+    (void)csl_cuda_stream(device);
+    cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (error == cudaErrorNotReady) {
+        (void)cudaGetLastError(); /* no error, but CUDA remembers it as one */
+        *reached_out = false;
+        return CSL_OK;
+    }
+    *reached_out = error == cudaSuccess;
+    return csl_cuda_check(error, "event");
+}
+
+static void *cuda_stream(csl_device *device)
+{
+    return csl_cuda_stream(device);
+}
+
+static const csl_backend cuda_backend = {cuda_close,        cuda_alloc,        cuda_free,
+                                         cuda_alloc_host,   cuda_free_host,    cuda_copy,
+                                         cuda_sync,         cuda_create_event, cuda_destroy_event,
+                                         cuda_record_event, cuda_query_event,  cuda_stream};
 
 uint32_t csl_cuda_device_count(void)
 {
@@ -191,6 +232,11 @@ static csl_status fill_info(csl_device *device, int index)
     info->memory_size = total_size;
     info->memory_free_size = free_size;
     snprintf(info->resource, sizeof info->resource, "cuda:%d", index);
+    static_assert(2 * sizeof properties.uuid < sizeof info->identity, "a UUID in hexadecimal");
+    for (size_t i = 0; i < sizeof properties.uuid; i++) {
+        snprintf(info->identity + 2 * i, 3, "%02x",
+                 (unsigned)(unsigned char)properties.uuid.bytes[i]);
+    }
     snprintf(info->description, sizeof info->description, "%.64s, sm_%d%d, %.1f GiB",
              properties.name, properties.major, properties.minor,
              (double)total_size / (1024.0 * 1024.0 * 1024.0));
@@ -207,12 +253,14 @@ static csl_status prepare(csl_device *device, int index)
     CSL_TRY(fill_info(device, index));
     CSL_TRY(
         csl_cuda_check(cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking), "stream"));
-    CSL_TRY(csl_cuda_check_blas(cublasCreate(&state->blas), "handle"));
-    CSL_TRY(csl_cuda_check_blas(cublasSetStream(state->blas, state->stream), "stream"));
+    CSL_TRY(csl_cublas_load());
+    CSL_TRY(csl_cuda_check_blas(csl_cublas()->create(&state->blas), "handle"));
+    CSL_TRY(csl_cuda_check_blas(csl_cublas()->set_stream(state->blas, state->stream), "stream"));
     /* Full float32 products in a fixed order: no TF32, no atomics. */
-    CSL_TRY(csl_cuda_check_blas(cublasSetMathMode(state->blas, CUBLAS_PEDANTIC_MATH), "math mode"));
-    CSL_TRY(csl_cuda_check_blas(cublasSetAtomicsMode(state->blas, CUBLAS_ATOMICS_NOT_ALLOWED),
-                                "atomics mode"));
+    CSL_TRY(csl_cuda_check_blas(csl_cublas()->set_math_mode(state->blas, CUBLAS_PEDANTIC_MATH),
+                                "math mode"));
+    CSL_TRY(csl_cuda_check_blas(
+        csl_cublas()->set_atomics_mode(state->blas, CUBLAS_ATOMICS_NOT_ALLOWED), "atomics mode"));
     return csl_cuda_reserve_scratch(device, CSL_CUDA_SCRATCH_MIN);
 }
 

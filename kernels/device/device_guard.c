@@ -177,9 +177,13 @@ static void guard_close(csl_device *device)
     free(state);
 }
 
-static const csl_backend guard_backend = {guard_close,         guard_alloc,        guard_free,
-                                          csl_host_alloc_host, csl_host_free_host, guard_copy,
-                                          guard_sync};
+static const csl_backend guard_backend = {.close = guard_close,
+                                          .alloc = guard_alloc,
+                                          .free = guard_free,
+                                          .alloc_host = csl_host_alloc_host,
+                                          .free_host = csl_host_free_host,
+                                          .copy = guard_copy,
+                                          .sync = guard_sync};
 
 #define GUARD_OP(name, exactness, absolute, relative, parameters, arguments)                       \
     static csl_status guard_##name parameters                                                      \

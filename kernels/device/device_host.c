@@ -74,9 +74,13 @@ static void close_host(csl_device *device)
     (void)device;
 }
 
-static const csl_backend host_backend = {close_host,          csl_host_alloc,     csl_host_free,
-                                         csl_host_alloc_host, csl_host_free_host, copy,
-                                         synchronise};
+static const csl_backend host_backend = {.close = close_host,
+                                         .alloc = csl_host_alloc,
+                                         .free = csl_host_free,
+                                         .alloc_host = csl_host_alloc_host,
+                                         .free_host = csl_host_free_host,
+                                         .copy = copy,
+                                         .sync = synchronise};
 
 /* Value of the first line "key : value" of a /proc file; "" if there is none. */
 static void read_proc_line(const char *path, const char *key, char *value_out, size_t size)

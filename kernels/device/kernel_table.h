@@ -42,6 +42,12 @@ typedef struct csl_backend {
                        size_t size,
                        csl_copy_direction direction);
     csl_status (*sync)(csl_device *device);
+    /* NULL where work is done when the call returns. */
+    csl_status (*create_event)(csl_device *device, void **event_out);
+    void (*destroy_event)(csl_device *device, void *event);
+    csl_status (*record_event)(csl_device *device, void *event);
+    csl_status (*query_event)(csl_device *device, void *event, bool *reached_out);
+    void *(*stream)(csl_device *device);
 } csl_backend;
 
 struct csl_device {

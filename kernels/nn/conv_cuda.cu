@@ -282,11 +282,11 @@ csl_status csl_cuda_conv_forward(
         uint32_t image_count = left < conv->image_chunk ? left : conv->image_chunk;
         const float *columns = make_columns(device, conv, x + image * in_count, image_count);
         CSL_TRY(csl_cuda_check_blas(
-            cublasSgemmStridedBatched(csl_cuda_blas(device), CUBLAS_OP_T, CUBLAS_OP_N, outputs,
-                                      (int)(image_count * conv->voxels), terms, &one, conv->weights,
-                                      terms, (long long)outputs * terms, columns,
-                                      (int)conv->column_count, terms, &zero, y + image * out_count,
-                                      (int)spec->output.channels, outputs, (int)spec->groups),
+            csl_cublas()->sgemm_batched(
+                csl_cuda_blas(device), CUBLAS_OP_T, CUBLAS_OP_N, outputs,
+                (int)(image_count * conv->voxels), terms, &one, conv->weights, terms,
+                (long long)outputs * terms, columns, (int)conv->column_count, terms, &zero,
+                y + image * out_count, (int)spec->output.channels, outputs, (int)spec->groups),
             "conv_forward"));
     }
     if (spec->has_bias || spec->fuse_relu) {
@@ -311,7 +311,7 @@ csl_status csl_cuda_conv_backward_data(
         float *columns = conv->is_pointwise ? dx + image * in_count
                                             : static_cast<float *>(csl_cuda_scratch(device));
         CSL_TRY(csl_cuda_check_blas(
-            cublasSgemmStridedBatched(
+            csl_cublas()->sgemm_batched(
                 csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_N, terms,
                 (int)(image_count * conv->voxels), outputs, &one, conv->weights, terms,
                 (long long)outputs * terms, dy + image * out_count, (int)spec->output.channels,
@@ -343,12 +343,12 @@ csl_status csl_cuda_conv_backward_weights(csl_device *device,
         uint32_t image_count = left < conv->image_chunk ? left : conv->image_chunk;
         const float *columns = make_columns(device, conv, x + image * in_count, image_count);
         CSL_TRY(csl_cuda_check_blas(
-            cublasSgemmStridedBatched(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_T, terms,
-                                      outputs, (int)(image_count * conv->voxels), &one, columns,
-                                      (int)conv->column_count, terms, dy + image * out_count,
-                                      (int)spec->output.channels, outputs,
-                                      image == 0 ? &zero : &one, conv->dweights, terms,
-                                      (long long)outputs * terms, (int)spec->groups),
+            csl_cublas()->sgemm_batched(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_T, terms,
+                                        outputs, (int)(image_count * conv->voxels), &one, columns,
+                                        (int)conv->column_count, terms, dy + image * out_count,
+                                        (int)spec->output.channels, outputs,
+                                        image == 0 ? &zero : &one, conv->dweights, terms,
+                                        (long long)outputs * terms, (int)spec->groups),
             "conv_backward_weights"));
     }
     size_t count = weight_count_of(conv);

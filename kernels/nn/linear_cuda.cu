@@ -24,10 +24,10 @@ csl_status csl_cuda_linear_forward(csl_device *device,
                                    float *y)
 {
     int in = (int)in_count, out = (int)out_count;
-    CSL_TRY(
-        csl_cuda_check_blas(cublasSgemm(csl_cuda_blas(device), CUBLAS_OP_T, CUBLAS_OP_N, out,
-                                        (int)batch, in, &one, weights, in, x, in, &zero, y, out),
-                            "linear_forward"));
+    CSL_TRY(csl_cuda_check_blas(csl_cublas()->sgemm(csl_cuda_blas(device), CUBLAS_OP_T, CUBLAS_OP_N,
+                                                    out, (int)batch, in, &one, weights, in, x, in,
+                                                    &zero, y, out),
+                                "linear_forward"));
     if (bias || relu) {
         size_t count = (size_t)batch * out_count;
         CSL_LAUNCH(bias_kernel, csl_cuda_blocks(device, count), CSL_CUDA_BLOCK, 0,
@@ -45,9 +45,9 @@ csl_status csl_cuda_linear_backward_data(csl_device *device,
                                          float *dx)
 {
     int in = (int)in_count, out = (int)out_count;
-    return csl_cuda_check_blas(cublasSgemm(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_N, in,
-                                           (int)batch, out, &one, weights, in, dy, out, &zero, dx,
-                                           in),
+    return csl_cuda_check_blas(csl_cublas()->sgemm(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_N,
+                                                   in, (int)batch, out, &one, weights, in, dy, out,
+                                                   &zero, dx, in),
                                "linear_backward_data");
 }
 
@@ -61,9 +61,9 @@ csl_status csl_cuda_linear_backward_weights(csl_device *device,
                                             float *dbias)
 {
     int in = (int)in_count, out = (int)out_count;
-    CSL_TRY(
-        csl_cuda_check_blas(cublasSgemm(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_T, in, out,
-                                        (int)batch, &one, x, in, dy, out, &zero, dweights, in),
-                            "linear_backward_weights"));
+    CSL_TRY(csl_cuda_check_blas(csl_cublas()->sgemm(csl_cuda_blas(device), CUBLAS_OP_N, CUBLAS_OP_T,
+                                                    in, out, (int)batch, &one, x, in, dy, out,
+                                                    &zero, dweights, in),
+                                "linear_backward_weights"));
     return dbias ? csl_cuda_column_sums(device, dy, batch, out_count, dbias) : CSL_OK;
 }

@@ -142,39 +142,6 @@ static int take_whole(const char *name, const char *text, double most, double *v
     return 0;
 }
 
-static int take_size(const char *text, uint64_t *size_out)
-{
-    char *end = NULL;
-    double value = strtod(text, &end);
-    static const char units[] = "KMGT";
-    const char *unit = end != text && *end ? strchr(units, *end) : NULL;
-    for (const char *step = units; unit && step <= unit; step++) {
-        value *= 1024;
-    }
-    end += unit != NULL;
-    end += unit && strncmp(end, "iB", 2) == 0 ? 2 : unit && *end == 'B' ? 1 : 0;
-    if (end == text || *end || !(value >= 1 && value < 0x1p62)) {
-        return csl_app_usage_error(
-            "aggregate", "--memory-limit: expected a size such as 500M or 4G, found '%s'", text);
-    }
-    *size_out = (uint64_t)value;
-    return 0;
-}
-
-/* Position of text among names, or -1 after printing them. */
-static int take_word(const char *option, const char *text, const char *const *names)
-{
-    for (int i = 0; names[i]; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return i;
-        }
-    }
-    const char *near = csl_nearest_name(text, names);
-    csl_app_usage_error("aggregate", "--%s: there is no '%s'; did you mean '%s'?", option, text,
-                        near ? near : names[0]);
-    return -1;
-}
-
 static int take_number_option(aggregate_arguments *arguments, int option)
 {
     csl_aggregate_job *job = &arguments->job;
@@ -202,7 +169,9 @@ static int take_number_option(aggregate_arguments *arguments, int option)
         job->threads = (uint32_t)value;
         return code;
     default:
-        return take_size(optarg, &job->memory_limit);
+        return csl_app_parse_size("aggregate", "memory-limit", optarg, &job->memory_limit)
+                   ? 0
+                   : CSL_EXIT_USAGE;
     }
 }
 
@@ -221,10 +190,10 @@ static int take_option(aggregate_arguments *arguments, int option)
     } else if (key) {
         *texts[key - keys] = optarg;
     } else if (option == 'P') {
-        word = take_word("preset", optarg, presets);
+        word = csl_app_parse_word("aggregate", "preset", optarg, presets);
         job->spec.preset = (csl_preset)word;
     } else if (option == 'w') {
-        word = take_word("weights", optarg, policies);
+        word = csl_app_parse_word("aggregate", "weights", optarg, policies);
         job->spec.weights = (csl_weights_policy)word;
     } else if (option == 'q') {
         arguments->quiet = true;

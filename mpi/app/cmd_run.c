@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const double SILENCE_SECONDS = 1800;
-enum { OVERRIDES_MAX = 256 };
+enum { OVERRIDES_MAX = 256, AGGREGATORS_MAX = 4096 };
 
 static volatile sig_atomic_t stop_signal;
 
@@ -37,7 +37,13 @@ static void print_help(void)
           "  --overwrite       replace the results of an earlier run in that folder\n"
           "  --plan            say how much memory, traffic and time the run needs; train nothing\n"
           "  --timeout SECONDS give up when a rank sends no sign of life for so long (1800)\n"
-          "  --no-shared-memory  send messages also between ranks of one node\n"
+          "  --transport WAY   how updates travel: memory (shared on a node, messages between\n"
+          "                    nodes), messages, nccl (from card to card), auto (auto)\n"
+          "  --aggregators LIST  ranks that aggregate, as 0,3,5-7 (all)\n"
+          "  --aggregate-on host|device  aggregate on the host, or on the GPU a rank trains on\n"
+          "                    (device); the same bits\n"
+          "  --memory-limit SIZE  memory of a GPU that updates take at a time, as 4G; the rest\n"
+          "                    is copied to it in pieces (half of what is free)\n"
           "  --quiet           no progress on standard error\n"
           "  -v, --verbose     say what happens in more detail, and which rank runs where\n"
           "      --help        this text\n\n"
@@ -76,11 +82,19 @@ static void print_log(void *context, csl_log_level level, const char *component,
 }
 
 static const struct option long_options[] = {
-    {"set", required_argument, NULL, 's'},     {"out", required_argument, NULL, 'o'},
-    {"overwrite", no_argument, NULL, 'w'},     {"plan", no_argument, NULL, 'p'},
-    {"timeout", required_argument, NULL, 't'}, {"no-shared-memory", no_argument, NULL, 'm'},
-    {"quiet", no_argument, NULL, 'q'},         {"verbose", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    {"set", required_argument, NULL, 's'},
+    {"out", required_argument, NULL, 'o'},
+    {"overwrite", no_argument, NULL, 'w'},
+    {"plan", no_argument, NULL, 'p'},
+    {"timeout", required_argument, NULL, 't'},
+    {"transport", required_argument, NULL, 'T'},
+    {"aggregators", required_argument, NULL, 'a'},
+    {"aggregate-on", required_argument, NULL, 'A'},
+    {"memory-limit", required_argument, NULL, 'M'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 typedef struct run_arguments {
@@ -89,9 +103,38 @@ typedef struct run_arguments {
     double silence_seconds_max;
     bool plan;
     bool quiet;
-    bool messages;
+    uint32_t aggregators[AGGREGATORS_MAX];
     bool help;
 } run_arguments;
+
+/* Where and how updates are aggregated. */
+static int take_aggregation_option(run_arguments *arguments, int option)
+{
+    static const char *const ways[] = {"auto", "memory", "messages", "nccl", NULL};
+    static const char *const places[] = {"device", "host", NULL};
+    csl_run_options *options = &arguments->options;
+    int word = 0;
+    switch (option) {
+    case 'T':
+        word = csl_app_parse_word("run", "transport", optarg, ways);
+        options->transport = (csl_transport)word;
+        return word < 0 ? CSL_EXIT_USAGE : 0;
+    case 'A':
+        word = csl_app_parse_word("run", "aggregate-on", optarg, places);
+        options->aggregate_on_host = word == 1;
+        return word < 0 ? CSL_EXIT_USAGE : 0;
+    case 'a':
+        options->aggregators = arguments->aggregators;
+        return csl_app_parse_ranks("run", "aggregators", optarg, arguments->aggregators,
+                                   AGGREGATORS_MAX, &options->aggregator_count)
+                   ? 0
+                   : CSL_EXIT_USAGE;
+    default:
+        return csl_app_parse_size("run", "memory-limit", optarg, &options->memory_limit)
+                   ? 0
+                   : CSL_EXIT_USAGE;
+    }
+}
 
 static int take_option(run_arguments *arguments, int option, char **argv)
 {
@@ -117,9 +160,11 @@ static int take_option(run_arguments *arguments, int option, char **argv)
                                     &arguments->silence_seconds_max)
                    ? 0
                    : CSL_EXIT_USAGE;
-    case 'm':
-        arguments->messages = true;
-        return 0;
+    case 'T':
+    case 'A':
+    case 'a':
+    case 'M':
+        return take_aggregation_option(arguments, option);
     case 'q':
         arguments->quiet = true;
         return 0;
@@ -171,7 +216,7 @@ int csl_command_run(int argc, char **argv)
         return 0;
     }
     csl_communicator *communicator = csl_app_start_mpi(arguments.silence_seconds_max);
-    if (arguments.messages) {
+    if (arguments.options.transport == CSL_TRANSPORT_MESSAGES) {
         csl_communicator_keep_memory_apart(communicator);
     }
     struct sigaction action = {.sa_handler = remember_signal};

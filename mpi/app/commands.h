@@ -48,6 +48,24 @@ bool csl_app_parse_number(const char *command,
                           double most,
                           double *value_out);
 
+/* A size such as 500M or 4GiB, units of 1024; false after printing what was expected. */
+bool csl_app_parse_size(const char *command,
+                        const char *option,
+                        const char *text,
+                        uint64_t *size_out);
+/* Position of text among names (the last is NULL), or -1 after printing the nearest. */
+int csl_app_parse_word(const char *command,
+                       const char *option,
+                       const char *text,
+                       const char *const *names);
+/* "0,3,5-7": at most `most` ascending ranks; false after printing what was expected. */
+bool csl_app_parse_ranks(const char *command,
+                         const char *option,
+                         const char *text,
+                         uint32_t *ranks,
+                         uint32_t most,
+                         uint32_t *count_out);
+
 /* Progress on standard error: a bar on a terminal, plain lines in a log. */
 struct csl_run_progress;
 void csl_progress_show(const struct csl_run_progress *progress);

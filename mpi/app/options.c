@@ -94,3 +94,80 @@ bool csl_app_parse_number(const char *command,
     *value_out = value;
     return true;
 }
+
+bool csl_app_parse_size(const char *command,
+                        const char *option,
+                        const char *text,
+                        uint64_t *size_out)
+{
+    char *end = NULL;
+    double value = strtod(text, &end);
+    static const char units[] = "KMGT";
+    const char *unit = end != text && *end ? strchr(units, *end) : NULL;
+    for (const char *step = units; unit && step <= unit; step++) {
+        value *= 1024;
+    }
+    end += unit != NULL;
+    end += unit && strncmp(end, "iB", 2) == 0 ? 2 : unit && *end == 'B' ? 1 : 0;
+    if (end == text || *end || !(value >= 1 && value < 0x1p62)) {
+        csl_app_usage_error(command, "--%s: expected a size such as 500M or 4G, found '%s'", option,
+                            text);
+        return false;
+    }
+    *size_out = (uint64_t)value;
+    return true;
+}
+
+int csl_app_parse_word(const char *command,
+                       const char *option,
+                       const char *text,
+                       const char *const *names)
+{
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return i;
+        }
+    }
+    const char *near = csl_nearest_name(text, names);
+    csl_app_usage_error(command, "--%s: there is no '%s'; did you mean '%s'?", option, text,
+                        near ? near : names[0]);
+    return -1;
+}
+
+bool csl_app_parse_ranks(const char *command,
+                         const char *option,
+                         const char *text,
+                         uint32_t *ranks,
+                         uint32_t most,
+                         uint32_t *count_out)
+{
+    uint32_t count = 0;
+    const char *at = text;
+    bool good = true;
+    while (good) {
+        char *end = NULL;
+        unsigned long first = strtoul(at, &end, 10);
+        unsigned long last = first;
+        good = end != at && *at >= '0' && *at <= '9';
+        if (good && *end == '-') {
+            at = end + 1;
+            last = strtoul(at, &end, 10);
+            good = end != at && *at >= '0' && *at <= '9';
+        }
+        /* Ascending, and no more than there may be. */
+        good = good && last >= first && last - first < most - count &&
+               (count == 0 || first > ranks[count - 1]) && last < UINT32_MAX;
+        for (unsigned long rank = first; good && rank <= last; rank++) {
+            ranks[count++] = (uint32_t)rank;
+        }
+        good = good && (*end == ',' || *end == 0);
+        if (good && *end == 0) {
+            *count_out = count;
+            return true;
+        }
+        at = end + 1;
+    }
+    csl_app_usage_error(command, "--%s: expected ascending ranks such as 0,3,5-7, found '%s'",
+                        option, text);
+    return false;
+}

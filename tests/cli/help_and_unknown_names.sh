@@ -17,7 +17,7 @@ done
 for suite in aggregate train comm; do
     expect 0 "  $suite" "$consilium" bench --help
 done
-for option in set out overwrite plan timeout no-shared-memory quiet verbose; do
+for option in set out overwrite plan timeout transport aggregators aggregate-on memory-limit quiet verbose; do
     expect 0 "--$option" "$consilium" run --help
 done
 expect 0 'consilium ' "$consilium" --version

@@ -4,12 +4,13 @@
  * or to page-locked memory is deferred like that too; one with ordinary memory is not, as on a
  * card.
  *
- * CUDASIM_MEMORY limits the simulated memory (bytes); CUDASIM_GPU_COUNT=0 plays a machine without a
- * driver.
+ * CUDASIM_MEMORY limits the simulated memory (bytes); CUDASIM_GPU_COUNT says how many cards there
+ * are (1), 0 plays a machine without a driver.
  */
 #include "cuda_runtime.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct CUstream_st {
 struct CUevent_st {
     uint64_t recorded; /* records asked for */
     uint64_t completed;
+    struct CUevent_st *next; /* among those of work that is done */
 };
 
 typedef struct copy_argument {
@@ -57,6 +59,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static memory_block *blocks;
 static size_t allocated_size;
 static cudaStream_t streams;
+static unsigned pending_count; /* pieces of work that other threads carry out */
+static cudaEvent_t finished;   /* events of such work, for the life of the process */
 static __thread cudaError_t last_error;
 
 static void initialise(void)
@@ -93,9 +97,9 @@ static size_t total_size(void)
     return environment_size("CUDASIM_MEMORY", (size_t)2 << 30);
 }
 
-static bool driver_answers(void)
+static int card_count(void)
 {
-    return environment_size("CUDASIM_GPU_COUNT", 1) > 0;
+    return (int)environment_size("CUDASIM_GPU_COUNT", 1);
 }
 
 const char *cudaGetErrorName(cudaError_t error)
@@ -142,24 +146,27 @@ cudaError_t cudaPeekAtLastError(void)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    if (!driver_answers()) {
+    if (card_count() == 0) {
         return last_error = cudaErrorInsufficientDriver; /* and the count stays as it was */
     }
-    *count = 1;
+    *count = card_count();
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    return driver_answers() && device == 0 ? cudaSuccess : (last_error = cudaErrorInvalidDevice);
+    return device >= 0 && device < card_count() ? cudaSuccess
+                                                : (last_error = cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
-    if (!driver_answers() || device != 0) {
+    if (device < 0 || device >= card_count()) {
         return last_error = cudaErrorInvalidDevice;
     }
     memset(properties, 0, sizeof *properties);
+    memcpy(properties->uuid.bytes, &device, sizeof device); /* the same in every process */
+    properties->uuid.bytes[sizeof properties->uuid - 1] = 1;
     snprintf(properties->name, sizeof properties->name, "cudasim");
     properties->totalGlobalMem = total_size();
     properties->sharedMemPerBlock = CUDASIM_SHARED_DYNAMIC_MAX;
@@ -219,9 +226,29 @@ static bool run_any(void)
     return false;
 }
 
+/* Lets threads that carry out pending work go on; false if there are none, and nothing will. */
+static bool wait_for_pending(void)
+{
+    if (pending_count == 0) {
+        return false;
+    }
+    pthread_mutex_unlock(&mutex);
+    sched_yield();
+    lock();
+    return true;
+}
+
 static void run_all(void)
 {
-    while (run_any()) {
+    bool left = true;
+    while (left) {
+        while (run_any()) {
+        }
+        left = false;
+        for (cudaStream_t stream = streams; stream; stream = stream->next) {
+            left = left || stream->first;
+        }
+        left = left && wait_for_pending();
     }
 }
 
@@ -291,7 +318,7 @@ static memory_block *find(const void *address, size_t size, bool page_locked)
 static cudaError_t allocate(void **memory, size_t size, bool page_locked)
 {
     lock();
-    if (!driver_answers()) {
+    if (card_count() == 0) {
         return unlock(cudaErrorInsufficientDriver);
     }
     if (size == 0) {
@@ -383,8 +410,42 @@ static cudaError_t enqueue_copy(copy_argument copy, cudaStream_t stream)
 
 static void drain(cudaStream_t stream)
 {
-    while (stream->first && run_any()) {
+    while (stream->first && (run_any() || wait_for_pending())) {
     }
+}
+
+void *cudasim_begin_pending(void *stream)
+{
+    lock();
+    cudaEvent_t event = calloc(1, sizeof *event);
+    if (!event) {
+        abort();
+    }
+    drain(stream);
+    event->recorded = 1;
+    pending_count++;
+    enqueue(stream, (operation){NULL, NULL, NULL, event, 1, true, NULL});
+    unlock(cudaSuccess);
+    return event;
+}
+
+void cudasim_end_pending(void *pending)
+{
+    lock();
+    cudaEvent_t event = pending;
+    event->completed = 1;
+    pending_count--;
+    event->next = finished; /* the stream still looks at it */
+    finished = event;
+    unlock(cudaSuccess);
+}
+
+int cudasim_is_device(const void *memory, size_t size)
+{
+    lock();
+    bool is = find(memory, size, false) != NULL;
+    unlock(cudaSuccess);
+    return is;
 }
 
 cudaError_t cudaMemcpyAsync(
@@ -520,7 +581,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     lock();
-    while (event->completed < event->recorded && run_any()) {
+    while (event->completed < event->recorded && (run_any() || wait_for_pending())) {
     }
     return unlock(cudaSuccess);
 }
@@ -528,6 +589,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
     lock();
+    run_any(); /* a card goes on while the host asks */
     bool ready = event->completed >= event->recorded;
     pthread_mutex_unlock(&mutex);
     return ready ? cudaSuccess : cudaErrorNotReady; /* not an error that cudaGetLastError reports */

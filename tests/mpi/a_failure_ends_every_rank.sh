@@ -125,7 +125,7 @@ kill -STOP "$first"
 ends_soon headless
 names_rank headless 0
 # The same where updates travel as messages.
-start apart --timeout 5 --no-shared-memory
+start apart --timeout 5 --transport messages
 kill -STOP "$victim"
 ends_soon apart
 names_rank apart 3

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static csl_communicator *communicator;
 static csl_communicator *apart; /* the same ranks without shared memory */
@@ -61,11 +62,12 @@ static void sums_and_gathers_are_complete(void)
     CHECK_U64((uint64_t)values[1], ((uint64_t)1 << 60) + size - 1);
     size_t total = 3 * CSL_TILE + 17;
     float *vector = calloc(total, sizeof *vector);
-    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
+    csl_sharding sharding = {.total = total, .rank_count = size};
+    csl_coordinate_shard own = csl_shard_of(&sharding, rank);
     for (size_t i = own.begin; i < own.begin + own.count; i++) {
         vector[i] = value_of(7, i);
     }
-    CHECK_OK(csl_gather_coordinates(communicator, vector, total));
+    CHECK_OK(csl_gather_coordinates(communicator, &sharding, vector));
     uint64_t wrong = 0;
     for (size_t i = 0; i < total; i++) {
         float expected = value_of(7, i);
@@ -197,73 +199,169 @@ static void a_failing_shard_ends_its_partners_and_nobody_else(void)
 
 enum { ROWS = 7 };
 
-/* Three rounds, the second of which loses an update. Every other update is written in place. */
-static void
-collect_rounds(csl_communicator *own_communicator, csl_collector *collector, bool crowded)
+static const size_t SHORT = 5 * CSL_TILE + 321;
+
+/* Subsets of ranks that aggregate, for the size of this job: all, the last, every other. */
+static csl_sharding sharding_of(size_t total, int subset, uint32_t *ranks)
 {
-    size_t total = 5 * CSL_TILE + 321;
-    float *update = malloc(total * sizeof *update);
-    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
+    csl_sharding sharding = {.total = total, .rank_count = size, .aggregators = ranks};
+    for (uint32_t r = 0; r < size && subset > 0; r++) {
+        if (subset == 1 ? r == size - 1 : r % 2 == 1 || size == 1) {
+            ranks[sharding.aggregator_count++] = r;
+        }
+    }
+    return sharding;
+}
+
+static void every_coordinate_has_one_rank_that_aggregates(void)
+{
+    for (int trial = 0; trial < 300; trial++) {
+        uint32_t ranks[9];
+        csl_sharding sharding = {.total = csl_test_random() % (20 * CSL_TILE) + 1,
+                                 .rank_count = 1 + (uint32_t)(csl_test_random() % 9),
+                                 .aggregators = ranks};
+        for (uint32_t r = 0; r < sharding.rank_count && trial % 2; r++) {
+            if (csl_test_random() % 3 != 0) {
+                ranks[sharding.aggregator_count++] = r;
+            }
+        }
+        size_t next = 0;
+        for (uint32_t r = 0; r < sharding.rank_count; r++) {
+            csl_coordinate_shard shard = csl_shard_of(&sharding, r);
+            bool named = sharding.aggregator_count == 0;
+            for (uint32_t k = 0; k < sharding.aggregator_count; k++) {
+                named = named || ranks[k] == r;
+            }
+            CU_ASSERT(shard.begin == next);
+            CU_ASSERT(named || shard.count == 0);
+            CU_ASSERT(shard.begin % CSL_TILE == 0 || shard.count == 0);
+            next = shard.begin + shard.count;
+        }
+        CU_ASSERT(next == sharding.total);
+    }
+}
+
+/* This rank's rows in an order of its own, some of them late, every other one written in place. */
+static void submit_rows(
+    csl_collector *collector, const uint32_t *owners, uint32_t round, size_t total, float *update)
+{
+    uint32_t order[ROWS];
+    for (uint32_t k = 0; k < ROWS; k++) {
+        uint32_t j = (uint32_t)(csl_test_random() >> 8) % (k + 1);
+        order[k] = order[j];
+        order[j] = k;
+    }
+    for (uint32_t k = 0; k < ROWS; k++) {
+        uint32_t row = order[k];
+        bool lost = round == 1 && row == 3;
+        if (owners[row] != rank || lost) {
+            continue;
+        }
+        float *place = update;
+        if (row % 2 == 0) {
+            CHECK_OK(csl_collector_place(collector, row, &place));
+        }
+        for (size_t i = 0; i < total; i++) {
+            place[i] = value_of(row + round * ROWS, i);
+        }
+        usleep((useconds_t)((csl_test_random() >> 16) % 3 * (rank + 1) * 300));
+        CHECK_OK(csl_collector_submit(collector, row, place));
+    }
+}
+
+/* Columns are asked for in pieces, as a rule does; other columns may still be under way. */
+static void check_rows(csl_collector *collector, csl_coordinate_shard own, uint32_t round)
+{
+    const float *const *rows = csl_collector_rows(collector);
+    size_t step = csl_collector_step(collector);
+    CU_ASSERT_FATAL(step > 0 && step % CSL_TILE == 0);
+    uint64_t wrong = 0;
+    for (size_t at = 0; at < own.count; at += step) {
+        size_t count = own.count - at < step ? own.count - at : step;
+        CHECK_OK(csl_collector_wait(collector, at, count));
+        for (uint32_t row = 0; row < ROWS; row++) {
+            for (size_t i = at; i < at + count; i++) {
+                wrong += rows[row][i] != value_of(row + round * ROWS, own.begin + i);
+            }
+        }
+    }
+    CHECK_U64(wrong, 0);
+    CHECK_OK(csl_collector_finish(collector));
+}
+
+/* Three rounds, the second of which loses an update. */
+static void collect_rounds(csl_communicator *own_communicator,
+                           const csl_sharding *sharding,
+                           csl_collector *collector,
+                           bool crowded)
+{
+    float *update = malloc(sharding->total * sizeof *update);
     for (uint32_t round = 0; round < 3; round++) {
         uint32_t owners[ROWS];
         for (uint32_t row = 0; row < ROWS; row++) {
             owners[row] = (row * (crowded ? 5 : 1) + round) % size;
         }
         CHECK_OK(csl_collector_begin(collector, owners, ROWS));
-        for (uint32_t row = 0; row < ROWS; row++) {
-            bool lost = round == 1 && row == 3;
-            if (owners[row] != rank || lost) {
-                continue;
-            }
-            float *place = update;
-            if (row % 2 == 0) {
-                CHECK_OK(csl_collector_place(collector, row, &place));
-            }
-            for (size_t i = 0; i < total; i++) {
-                place[i] = value_of(row + round * ROWS, i);
-            }
-            CHECK_OK(csl_collector_submit(collector, row, place));
-        }
+        submit_rows(collector, owners, round, sharding->total, update);
         if (round == 1) {
             CHECK_OK(csl_collector_abandon(collector));
             continue;
         }
         CHECK_OK(csl_agree(own_communicator, CSL_OK));
-        const float *const *rows = NULL;
-        CHECK_OK(csl_collector_finish(collector, &rows));
-        uint64_t wrong = 0;
-        for (uint32_t row = 0; row < ROWS; row++) {
-            for (size_t i = 0; i < own.count; i++) {
-                wrong += rows[row][i] != value_of(row + round * ROWS, own.begin + i);
-            }
-        }
-        CHECK_U64(wrong, 0);
+        check_rows(collector, csl_shard_of(sharding, rank), round);
         CHECK_OK(csl_agree(own_communicator, CSL_OK));
     }
     free(update);
 }
 
-static void collect_by(csl_communicator *own_communicator, uint32_t own_count, bool shared)
+static void collect_by(
+    csl_communicator *own_communicator, size_t total, int subset, uint32_t own_count, bool shared)
 {
+    uint32_t ranks[64];
+    csl_sharding sharding = sharding_of(total, subset, ranks);
     csl_collector *collector = NULL;
     CHECK_OK(
-        csl_collector_create(own_communicator, 5 * CSL_TILE + 321, ROWS, own_count, 0, &collector));
+        csl_collector_create(own_communicator, &sharding, ROWS, own_count, 0, NULL, &collector));
     CU_ASSERT(csl_collector_is_shared(collector) == (shared && size > 1));
-    collect_rounds(own_communicator, collector, own_count == ROWS);
+    collect_rounds(own_communicator, &sharding, collector, own_count == ROWS);
     csl_collector_destroy(collector);
 }
 
 static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
 {
-    collect_by(communicator, (ROWS + size - 1) / size, true);
-    collect_by(apart, (ROWS + size - 1) / size, false);
-    collect_by(apart, ROWS, false);
+    for (int subset = 0; subset < 3; subset++) {
+        collect_by(communicator, SHORT, subset, (ROWS + size - 1) / size, true);
+        collect_by(apart, SHORT, subset, (ROWS + size - 1) / size, false);
+        collect_by(apart, SHORT, subset, ROWS, false);
+    }
+}
+
+static void long_updates_arrive_in_pieces(void)
+{
+    if (size <= 3) {
+        size_t piece = 256 * CSL_TILE; /* two whole ones and a rest for a rank that has it all */
+        collect_by(apart, 2 * piece + CSL_TILE + 5, 1, (ROWS + size - 1) / size, false);
+    }
+}
+
+static void ranks_that_do_not_exist_cannot_aggregate(void)
+{
+    uint32_t ranks[] = {size, 0, 0};
+    csl_sharding sharding = {
+        .total = SHORT, .rank_count = size, .aggregator_count = 1, .aggregators = ranks};
+    csl_collector *collector = NULL;
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, ROWS, ROWS, 0, NULL, &collector),
+                 CSL_E_RANGE);
+    sharding.aggregator_count = 2;
+    sharding.aggregators = ranks + 1; /* twice the same */
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, ROWS, ROWS, 0, NULL, &collector),
+                 CSL_E_RANGE);
 }
 
 static void places_that_cost_more_than_messages_are_not_shared(void)
 {
     if (size > 1) {
-        collect_by(communicator, ROWS, false);
+        collect_by(communicator, SHORT, 0, ROWS, false);
     }
 }
 
@@ -272,19 +370,22 @@ static void a_global_vector_has_what_every_rank_wrote(void)
     csl_communicator *const ways[] = {communicator, apart};
     size_t total = 3 * CSL_TILE + 17;
     float *start = calloc(total, sizeof *start);
-    csl_coordinate_shard own = csl_coordinates_of(total, rank, size);
-    for (int way = 0; way < 2; way++) {
+    for (int way = 0; way < 6; way++) {
+        uint32_t ranks[64];
+        csl_communicator *by = ways[way % 2];
+        csl_sharding sharding = sharding_of(total, way / 2, ranks);
+        csl_coordinate_shard own = csl_shard_of(&sharding, rank);
         csl_global_vector *vector = NULL;
         for (size_t i = 0; i < total; i++) {
             start[i] = value_of(rank == 0 ? 40 : 41, i); /* rank 0's are taken */
         }
-        CHECK_OK(csl_global_vector_create(ways[way], start, total, &vector));
+        CHECK_OK(csl_global_vector_create(by, &sharding, start, &vector));
         float *values = csl_global_vector_values(vector);
         uint64_t wrong = 0;
         for (size_t i = 0; i < total; i++) {
             wrong += values[i] != value_of(40, i);
         }
-        CHECK_OK(csl_agree(ways[way], CSL_OK));
+        CHECK_OK(csl_agree(by, CSL_OK));
         for (size_t i = own.begin; i < own.begin + own.count; i++) {
             values[i] = value_of(42, i);
         }
@@ -307,6 +408,9 @@ int main(void)
         {"every shard has one rank", every_shard_has_one_rank_and_every_rank_one_order},
         {"shards get the same sum wherever they run", shards_get_the_same_sum_wherever_they_run},
         {"a failing shard ends its partners", a_failing_shard_ends_its_partners_and_nobody_else},
+        {"every coordinate has one rank", every_coordinate_has_one_rank_that_aggregates},
+        {"long updates arrive in pieces", long_updates_arrive_in_pieces},
+        {"ranks that do not exist cannot aggregate", ranks_that_do_not_exist_cannot_aggregate},
         {"updates arrive whole", updates_arrive_whole_and_a_lost_one_is_given_up},
         {"places that cost too much are not shared",
          places_that_cost_more_than_messages_are_not_shared},

@@ -53,7 +53,7 @@ holds() {
 }
 holds alone 1
 holds two 2
-holds messages 3 --no-shared-memory
+holds messages 3 --transport messages
 holds scaffold 2 --set federation.algorithm=scaffold
 holds adam 2 --set federation.algorithm=fedadam --set training.optimizer=adamw \
     --set evaluation.cross_site=true

@@ -15,7 +15,8 @@ LAYERS = ["kernels", "engine", "datasets", "mpi", "bench", "tests"]
 SHARED_FOLDERS = {"kernels/device", "engine/base", "tests/support", "datasets", "mpi", "bench"}
 # Headers of the outside world, and the only layers that may know them.
 OUTSIDE = [
-    (re.compile(r"^(cuda|cublas|nccl|curand)"), {"kernels"}),
+    (re.compile(r"^(cuda|cublas|curand)"), {"kernels"}),
+    (re.compile(r"^nccl"), {"mpi"}),
     (re.compile(r"^dnnl"), {"kernels"}),
     (re.compile(r"^(hdf5|H5)"), {"datasets"}),
     (re.compile(r"^mpi\.h|^mpi-ext\.h"), {"mpi", "bench", "tests"}),

@@ -32,6 +32,7 @@ typedef struct csl_device_info {
     uint64_t memory_size;        /* bytes in all */
     uint64_t memory_free_size;   /* bytes free now */
     bool simulated;              /* cudasim: correct, never a speed claim */
+    char identity[CSL_NAME_MAX]; /* of the card, the same for all that open it; "" on the host */
 } csl_device_info;
 
 /*
@@ -72,6 +73,19 @@ CSL_API CSL_MUST_CHECK csl_status csl_device_copy(csl_device *device,
                                                   csl_copy_direction direction);
 /* Waits for all work of this device. Errors of earlier kernels surface here: E_DEVICE. */
 CSL_API CSL_MUST_CHECK csl_status csl_device_sync(csl_device *device);
+/*
+ * A point in the order of a device's work. set: after all that was put on the device so far;
+ * is_reached: without waiting, and true before the first set. Lent the device; destroy(NULL) is
+ * allowed. Errors: E_NO_MEMORY, E_DEVICE.
+ */
+typedef struct csl_mark csl_mark;
+CSL_API CSL_MUST_CHECK csl_status csl_mark_create(csl_device *device, csl_mark **mark_out);
+CSL_API void csl_mark_destroy(csl_mark *mark);
+CSL_API CSL_MUST_CHECK csl_status csl_mark_set(csl_mark *mark);
+CSL_API CSL_MUST_CHECK csl_status csl_mark_is_reached(const csl_mark *mark, bool *reached_out);
+/* The stream that a CUDA device works on (a cudaStream_t), for a library that puts work of its own
+ * on it; makes the device's GPU the calling thread's current one. NULL on the host. */
+CSL_API void *csl_device_stream(csl_device *device);
 /* Bytes now allocated with csl_device_alloc, and the largest value since open. */
 CSL_API uint64_t csl_device_allocated_size(const csl_device *device);
 CSL_API uint64_t csl_device_peak_size(const csl_device *device);

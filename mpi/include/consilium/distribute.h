@@ -1,12 +1,11 @@
 /*
- * Updates to coordinate shards: every rank aggregates its own range of coordinates of all updates.
- *
- * The coordinates are cut on tile boundaries (CSL_TILE), rank r of R takes tiles [r T / R,
- * (r + 1) T / R). The rule is EXACT, so the aggregate has the same bits for any number of ranks.
+ * Updates to coordinate shards: the ranks that aggregate each take a range of coordinates of all
+ * updates. The rule is EXACT, so the aggregate has the same bits whichever ranks these are.
  *
  * Where all ranks sit on one node, an update is written once, into memory that the others read in
- * place. Between nodes it leaves its institution in R pieces as soon as it is there, while the rank
- * goes on training, and each rank holds one receive buffer of [updates][its coordinates].
+ * place. Between nodes it leaves its institution in pieces as soon as it is there, while the rank
+ * goes on training, and the rule begins with the coordinates that have arrived while the others are
+ * under way. Each rank holds one receive buffer of [updates][its coordinates].
  */
 #ifndef CONSILIUM_DISTRIBUTE_H
 #define CONSILIUM_DISTRIBUTE_H
@@ -14,12 +13,23 @@
 #include <consilium/communicator.h>
 #include <consilium/device.h>
 
-/* Coordinates [begin, begin + count) of a vector of `total` that a rank aggregates. */
+/*
+ * Who aggregates what: the T tiles (CSL_TILE) of a vector of `total` coordinates go to the A ranks
+ * that aggregate, in order; the k-th of them takes tiles [k T / A, (k + 1) T / A).
+ */
+typedef struct csl_sharding {
+    size_t total;
+    uint32_t rank_count;
+    uint32_t aggregator_count;   /* 0: all ranks */
+    const uint32_t *aggregators; /* [aggregator_count] ranks, ascending; lent */
+} csl_sharding;
+
+/* Coordinates [begin, begin + count) that a rank aggregates; begin ascends with the rank. */
 typedef struct csl_coordinate_shard {
     size_t begin;
     size_t count;
 } csl_coordinate_shard;
-CSL_API csl_coordinate_shard csl_coordinates_of(size_t total, uint32_t rank, uint32_t rank_count);
+CSL_API csl_coordinate_shard csl_shard_of(const csl_sharding *sharding, uint32_t rank);
 
 /* What a rule gets: a range of coordinates of all updates of a round, in order of institution. */
 typedef struct csl_update_block {
@@ -48,27 +58,28 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_mean(void *context,
 
 /*
  * Collects the updates of one round after the other. Collective.
- * total: coordinates; row_count_max: updates of a round at most; own_count_max: those that this
- * rank submits at most; channel: 0..3, to tell collectors apart that work at the same time. Memory
- * is shared where it can be and takes no more than messages would need: where few of many
- * institutions take part in a round, a place for each costs more than a receive buffer. Errors:
- * E_RANGE, E_NO_MEMORY, E_TIMEOUT, E_COMM.
+ * row_count_max: updates of a round at most; own_count_max: those that this rank submits at most;
+ * channel: 0..3, to tell collectors apart that work at the same time. Memory is shared where it can
+ * be and takes no more than messages would need: where few of many institutions take part in a
+ * round, a place for each costs more than a receive buffer. nccl: updates go from card to card (see
+ * csl_nccl_create), NULL: over host memory. Errors: E_RANGE, E_NO_MEMORY, E_TIMEOUT, E_COMM.
  */
 typedef struct csl_collector csl_collector;
+typedef struct csl_nccl csl_nccl;
 CSL_API CSL_MUST_CHECK csl_status csl_collector_create(csl_communicator *communicator,
-                                                       size_t total,
+                                                       const csl_sharding *sharding,
                                                        uint32_t row_count_max,
                                                        uint32_t own_count_max,
                                                        uint32_t channel,
+                                                       csl_nccl *nccl,
                                                        csl_collector **collector_out);
 CSL_API void csl_collector_destroy(csl_collector *collector);
 /* Whether updates stay where they are written. */
 CSL_API bool csl_collector_is_shared(const csl_collector *collector);
 /* Bytes that a rank keeps of a round's updates, its own on their way included, for a plan. */
-CSL_API uint64_t csl_collector_size(size_t total,
+CSL_API uint64_t csl_collector_size(const csl_sharding *sharding,
                                     uint32_t row_count_max,
-                                    uint32_t rank,
-                                    uint32_t rank_count);
+                                    uint32_t rank);
 
 /* Opens a round: owners[i] is the rank that will submit row i. To be called only after all ranks
  * agreed that they are done with the rows of the round before. */
@@ -84,18 +95,36 @@ CSL_API CSL_MUST_CHECK csl_status csl_collector_place(csl_collector *collector,
 CSL_API CSL_MUST_CHECK csl_status csl_collector_submit(csl_collector *collector,
                                                        uint32_t row,
                                                        const float *update);
-/* Waits until all rows are here; rows_out: lent [row_count], valid until the next begin. To be
- * called only after all ranks agreed that every row was submitted. */
-CSL_API CSL_MUST_CHECK csl_status csl_collector_finish(csl_collector *collector,
-                                                       const float *const **rows_out);
+/* What follows is to be called only after all ranks agreed that every row was submitted. */
+/* Collective. Puts on their way what is still here. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_start(csl_collector *collector);
+/* The device whose memory the rows lie in, NULL: host memory. */
+CSL_API const csl_device *csl_collector_device(const csl_collector *collector);
+/* This rank's coordinates of each row: [row_count], lent until the next begin. A value is there
+ * once csl_collector_wait has returned for its column. */
+CSL_API const float *const *csl_collector_rows(const csl_collector *collector);
+/* Columns that best are waited for at a time, a multiple of CSL_TILE. */
+CSL_API size_t csl_collector_step(const csl_collector *collector);
+/* Waits until columns [begin, begin + count) of this rank's shard are here, of all rows. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_wait(csl_collector *collector,
+                                                     size_t begin,
+                                                     size_t count);
+/* Waits until all rows are here and this rank's own are away. */
+CSL_API CSL_MUST_CHECK csl_status csl_collector_finish(csl_collector *collector);
 /* Collective. Gives a round up after a failure that all ranks agreed on: waits for what was
  * submitted and no longer for rows that will never come. */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_abandon(csl_collector *collector);
 
 /* Collective. vector [total] holds this rank's coordinates; afterwards it holds all. */
 CSL_API CSL_MUST_CHECK csl_status csl_gather_coordinates(csl_communicator *communicator,
-                                                         float *vector,
-                                                         size_t total);
+                                                         const csl_sharding *sharding,
+                                                         float *vector);
+/* Collective. own: this rank's coordinates; vector: [total] on rank 0, which afterwards has all in
+ * it; not used elsewhere. */
+CSL_API CSL_MUST_CHECK csl_status csl_collect_coordinates(csl_communicator *communicator,
+                                                          const csl_sharding *sharding,
+                                                          const float *own,
+                                                          float *vector);
 
 /*
  * A vector of which every rank writes its coordinates and reads all: the global model. One for a
@@ -105,8 +134,8 @@ typedef struct csl_global_vector csl_global_vector;
 /* Collective. values [total]: the vector at the start, rank 0's count. Errors: E_NO_MEMORY,
  * E_TIMEOUT, E_COMM. */
 CSL_API CSL_MUST_CHECK csl_status csl_global_vector_create(csl_communicator *communicator,
+                                                           const csl_sharding *sharding,
                                                            const float *values,
-                                                           size_t total,
                                                            csl_global_vector **vector_out);
 CSL_API void csl_global_vector_destroy(csl_global_vector *vector);
 /* [total] lent. Between two calls of complete all may be read and nothing written, until all ranks

@@ -25,14 +25,27 @@ typedef struct csl_run_progress {
     double seconds_left;        /* estimate, NaN before the first step */
 } csl_run_progress;
 
+/* How updates get from institutions to the ranks that aggregate. */
+typedef enum csl_transport {
+    CSL_TRANSPORT_AUTO,     /* NCCL between GPUs, else memory shared on one node, else messages */
+    CSL_TRANSPORT_MEMORY,   /* memory shared on one node, messages between nodes */
+    CSL_TRANSPORT_MESSAGES, /* MPI's messages also between ranks of one node */
+    CSL_TRANSPORT_NCCL      /* from card to card, or the run is refused */
+} csl_transport;
+
 typedef struct csl_run_options {
     const char *study_path;
     const char *const *overrides; /* [override_count] "training.lr=0.1" */
     size_t override_count;
-    bool *study_refused;               /* set where the study itself is the failure; may be NULL */
-    const char *directory;             /* run directory; NULL: "runs/" and the study's name */
-    bool overwrite;                    /* an existing run in it is replaced */
-    bool verbose;                      /* also the table of ranks */
+    bool *study_refused;         /* set where the study itself is the failure; may be NULL */
+    const char *directory;       /* run directory; NULL: "runs/" and the study's name */
+    bool overwrite;              /* an existing run in it is replaced */
+    bool verbose;                /* also the table of ranks */
+    const uint32_t *aggregators; /* [aggregator_count] ranks that aggregate, ascending */
+    uint32_t aggregator_count;   /* 0: all */
+    bool aggregate_on_host;      /* also where ranks train on GPUs */
+    csl_transport transport;
+    uint64_t memory_limit; /* bytes of updates on a GPU at a time; 0: half of what is free there */
     const volatile sig_atomic_t *stop; /* not zero: end as soon as possible; NULL: never */
     csl_aggregate_function *aggregate; /* NULL: the study's rule */
     void *aggregate_context;

@@ -66,6 +66,14 @@ void cudasim_enqueue(void *stream,
                      void (*run)(void *argument),
                      void (*destroy)(void *argument),
                      void *argument);
+/*
+ * Work that goes on by itself, on another thread: `begin` runs what the stream has so far and holds
+ * back what is put on it later until `end` is called with the same handle, from any thread.
+ */
+void *cudasim_begin_pending(void *stream);
+void cudasim_end_pending(void *pending);
+/* Does [memory, memory + size) lie in one device allocation? */
+int cudasim_is_device(const void *memory, size_t size);
 /* 0 if the card would take this launch; else records the error for cudaGetLastError. */
 int cudasim_check_launch(dim3 grid, dim3 block, size_t shared_size);
 
