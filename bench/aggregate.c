@@ -64,14 +64,14 @@ static uint32_t hostile_count(uint32_t row_count)
 
 static csl_status run_mean(aggregate_case *c)
 {
-    return c->kernels->row_mean(c->device, c->rows, c->row_count, c->count, c->out);
+    return c->kernels->row_mean(c->device, c->rows, c->row_count, c->count, c->out, NULL);
 }
 
 static csl_status run_select(aggregate_case *c, csl_select_kind kind)
 {
     uint32_t n = c->row_count;
     uint32_t f = hostile_count(n);
-    csl_select_spec spec = {kind, f, n - f, 0, NULL};
+    csl_select_spec spec = {.kind = kind, .trim = f, .keep = n - f};
     return c->kernels->row_select(c->device, &spec, c->rows, n, c->count, c->out);
 }
 

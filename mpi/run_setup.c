@@ -352,7 +352,6 @@ static csl_status build_parts(csl_federated_run *run)
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
                                   &run->federation));
-    CSL_TRY(csl_run_open_adversary(run));
     for (uint32_t i = 0; i < run->local_count && run->study->evaluation.cross_site; i++) {
         local_institution *local = &run->locals[i];
         local->last_model = local->owner ? malloc(run->parameter_count * sizeof(float)) : NULL;

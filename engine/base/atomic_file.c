@@ -54,7 +54,7 @@ static csl_status resolve(const char *path, char resolved[CSL_PATH_MAX])
     free(real);
     free(real_folder);
     if (length <= 0) {
-        return csl_fail(CSL_E_IO, "%s: %s", folder, strerror(errno));
+        return csl_fail(CSL_E_IO, "%s: its folder: %s", path, strerror(errno));
     }
     return *name && length < CSL_PATH_MAX
                ? CSL_OK
@@ -69,8 +69,9 @@ csl_status csl_atomic_check(const char *path)
     const char *name;
     CSL_TRY(resolve(path, resolved));
     CSL_TRY(split_path(resolved, folder, &name));
-    return access(folder, W_OK | X_OK) == 0 ? CSL_OK
-                                            : csl_fail(CSL_E_IO, "%s: %s", folder, strerror(errno));
+    return access(folder, W_OK | X_OK) == 0
+               ? CSL_OK
+               : csl_fail(CSL_E_IO, "%s: its folder: %s", path, strerror(errno));
 }
 
 bool csl_same_file(const char *path, const char *other)

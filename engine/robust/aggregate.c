@@ -1,6 +1,7 @@
 /* One aggregation from check to report. */
 #include "aggregation.h"
 
+#include <consilium/float_state.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,10 +307,10 @@ static csl_status prepare(csl_aggregation *a, const csl_rule **rule_out)
     return CSL_OK;
 }
 
-csl_status csl_aggregate(const csl_aggregate_spec *spec,
-                         const csl_aggregate_input *input,
-                         float *out,
-                         csl_aggregate_report **report_out)
+static csl_status aggregate(const csl_aggregate_spec *spec,
+                            const csl_aggregate_input *input,
+                            float *out,
+                            csl_aggregate_report **report_out)
 {
     const csl_rule *rule = NULL;
     csl_aggregation a = {
@@ -328,4 +329,15 @@ csl_status csl_aggregate(const csl_aggregate_spec *spec,
     }
     *report_out = a.report;
     return CSL_OK;
+}
+
+csl_status csl_aggregate(const csl_aggregate_spec *spec,
+                         const csl_aggregate_input *input,
+                         float *out,
+                         csl_aggregate_report **report_out)
+{
+    csl_float_state state = csl_float_enter();
+    csl_status status = aggregate(spec, input, out, report_out);
+    csl_float_leave(state);
+    return status;
 }

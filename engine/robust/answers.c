@@ -33,7 +33,7 @@ csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *
     uint32_t n = a->live_count;
     const float **rows = columns->rows;
     if (a->kind == CSL_ANSWER_MEAN) {
-        CSL_TRY(a->kernels->row_mean(device, rows, n, count, out));
+        CSL_TRY(a->kernels->row_mean(device, rows, n, count, out, NULL));
     } else if (a->kind == CSL_ANSWER_LINEAR) {
         uint32_t used = n + (a->has_centre ? 1 : 0);
         CSL_TRY(a->kernels->row_weighted_mean(device, rows, pass->weight, used, count, out));

@@ -39,7 +39,7 @@ static csl_status scale_row(csl_attack_job *job, const float *row, double factor
 static csl_status send_scaled_mean(csl_attack_job *job, double factor)
 {
     CSL_TRY(job->kernels->row_mean(job->device, job->honest, job->honest_count, job->column_count,
-                                   job->mean));
+                                   job->mean, NULL));
     CSL_TRY(scale_row(job, job->mean, factor, 0));
     return csl_attack_repeat(job);
 }

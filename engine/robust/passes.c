@@ -373,7 +373,9 @@ csl_status csl_gather_median(csl_aggregation *a)
     uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
     size_t step = csl_cache_step(a);
     double *mix = a->mixed ? csl_live_mix(a, NULL, a->row_count) : NULL;
-    median_pass pass = {.select = {CSL_SELECT_MEDIAN, 0, 0, a->mixed ? a->row_count : 0, mix}};
+    median_pass pass = {.select = {.kind = CSL_SELECT_MEDIAN,
+                                   .mix_count = a->mixed ? a->row_count : 0,
+                                   .host_mix = mix}};
     void *memory = NULL;
     pass.distances = calloc((size_t)n + 1, sizeof *pass.distances);
     csl_status status = pass.distances && (mix || !a->mixed)

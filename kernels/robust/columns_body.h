@@ -19,12 +19,15 @@ SIMD_INLINE simd_double sum_group(const float *const *rows,
                                   uint32_t count,
                                   size_t column,
                                   size_t lane_count,
+                                  simd_magnitude *magnitude,
                                   simd_double sum)
 {
     for (uint32_t i = 0; i < count; i++) {
         const float *row = rows[i] + column;
-        simd_double x = lane_count == SIMD_LANES ? simd_widen_load(row)
-                                                 : simd_widen(simd_load_part(row, lane_count));
+        bool whole = lane_count == SIMD_LANES;
+        simd_float v = whole ? simd_load(row) : simd_load_part(row, lane_count);
+        simd_double x = whole ? simd_widen_load(row) : simd_widen(v);
+        *magnitude = simd_magnitude_with(*magnitude, v);
         sum = simd_double_fma(simd_double_set(weights[i]), x, sum);
     }
     return sum;
@@ -36,8 +39,10 @@ static void sum_block(const float *const *rows,
                       size_t begin,
                       size_t end,
                       double divisor,
+                      simd_magnitude *magnitude,
                       float *out)
 {
+    simd_magnitude most = *magnitude;
     double kept[CSL_COLUMN_BLOCK + SIMD_LANES];
     for (uint32_t first = 0; first == 0 || first < row_count; first += CSL_SUM_GROUP) {
         uint32_t left = row_count - first;
@@ -47,9 +52,9 @@ static void sum_block(const float *const *rows,
             size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
             simd_double sum = first ? simd_double_load(kept + (j - begin)) : simd_double_set(0.0);
             if (lanes == SIMD_LANES) {
-                sum = sum_group(rows + first, weights + first, count, j, SIMD_LANES, sum);
+                sum = sum_group(rows + first, weights + first, count, j, SIMD_LANES, &most, sum);
             } else {
-                sum = sum_group(rows + first, weights + first, count, j, lanes, sum);
+                sum = sum_group(rows + first, weights + first, count, j, lanes, &most, sum);
             }
             if (!last) {
                 simd_double_store(kept + (j - begin), sum);
@@ -61,20 +66,23 @@ static void sum_block(const float *const *rows,
             simd_store_part(out + j, simd_narrow(sum), lanes);
         }
     }
+    *magnitude = most;
 }
 
-static void weighted_sum(const float *const *rows,
-                         const double *weights,
-                         uint32_t row_count,
-                         size_t begin,
-                         size_t end,
-                         double divisor,
-                         float *out)
+static uint32_t weighted_sum(const float *const *rows,
+                             const double *weights,
+                             uint32_t row_count,
+                             size_t begin,
+                             size_t end,
+                             double divisor,
+                             float *out)
 {
+    simd_magnitude magnitude = simd_magnitude_none();
     for (size_t j = begin; j < end; j += CSL_COLUMN_BLOCK) {
         size_t stop = end - j < CSL_COLUMN_BLOCK ? end : j + CSL_COLUMN_BLOCK;
-        sum_block(rows, weights, row_count, j, stop, divisor, out);
+        sum_block(rows, weights, row_count, j, stop, divisor, &magnitude, out);
     }
+    return simd_magnitude_largest(magnitude);
 }
 
 SIMD_INLINE simd_float load_columns(const float *row, size_t lane_count)

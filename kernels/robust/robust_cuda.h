@@ -100,6 +100,57 @@ static __device__ __forceinline__ float csl_cuda_canonical(float v)
     return v != v ? __uint_as_float(0x7fc00000u) : v + 0.0f;
 }
 
+/* A value's bits without its sign, a NaN as infinity: see row_mean. */
+static __device__ __forceinline__ uint32_t csl_cuda_magnitude(float v)
+{
+    uint32_t bits = __float_as_uint(v) & 0x7fffffffu;
+    return bits < CSL_MAGNITUDE_INFINITY ? bits : CSL_MAGNITUDE_INFINITY;
+}
+
+/* Raises *largest, unless it is NULL, to the threads' magnitudes; all threads of a warp call it. */
+static __device__ __forceinline__ void csl_cuda_raise(uint32_t *largest, uint32_t magnitude)
+{
+    if (!largest) {
+        return;
+    }
+#pragma unroll
+    for (int lane = CSL_CUDA_WARP / 2; lane > 0; lane /= 2) {
+        uint32_t other = __shfl_xor_sync(0xffffffffu, magnitude, lane);
+        magnitude = other > magnitude ? other : magnitude;
+    }
+    if (threadIdx.x % CSL_CUDA_WARP == 0) {
+        atomicMax(largest, magnitude);
+    }
+}
+
+/* A word of scratch memory for csl_cuda_raise, NULL where nobody asks. */
+static inline csl_status csl_cuda_magnitude_begin(csl_device *device,
+                                                  csl_scratch *scratch,
+                                                  const uint32_t *host_magnitude,
+                                                  uint32_t **largest_out)
+{
+    void *memory = NULL;
+    *largest_out = NULL;
+    if (!host_magnitude) {
+        return CSL_OK;
+    }
+    CSL_TRY(csl_scratch_take(scratch, sizeof **largest_out, &memory));
+    *largest_out = static_cast<uint32_t *>(memory);
+    return csl_cuda_check(cudaMemsetAsync(memory, 0, sizeof **largest_out, csl_cuda_stream(device)),
+                          "magnitude");
+}
+
+static inline csl_status
+csl_cuda_magnitude_end(csl_device *device, const uint32_t *largest, uint32_t *host_magnitude)
+{
+    uint32_t found = 0;
+    if (largest) {
+        CSL_TRY(csl_cuda_download(device, &found, largest, sizeof found));
+        csl_magnitude_raise(host_magnitude, found);
+    }
+    return CSL_OK;
+}
+
 static __device__ __forceinline__ float csl_cuda_narrow(double v)
 {
     return csl_cuda_canonical((float)v);

@@ -1,13 +1,16 @@
 /*
  * What the host operations of this folder share. Each operation is an entry point that checks its
- * arguments and deals column ranges out to threads, and an inner function per instruction set that
- * works through one range on one thread. The inner functions are written once (the *_body.h files)
- * and compiled in variant_<set>.c.
+ * arguments and deals column ranges out to threads, each in the floating-point state of EXACT
+ * operations, and an inner function per instruction set that works through one range on one thread.
+ * The inner functions are written once (the *_body.h files) and compiled in variant_<set>.c.
  */
 #ifndef CSL_ROBUST_HOST_H
 #define CSL_ROBUST_HOST_H
 
 #include "device/kernel_table.h"
+#include "magnitude.h"
+
+#include <consilium/float_state.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,14 +54,15 @@ typedef struct csl_panel {
 typedef struct csl_robust_variant {
     const char *name;
     bool emulated; /* plain C in the place of its instructions: any processor runs it */
-    /* out[begin..end) of row_weighted_mean; divisor: 0, or the sum is divided by it (row_mean). */
-    void (*weighted_sum)(const float *const *rows,
-                         const double *weights,
-                         uint32_t row_count,
-                         size_t begin,
-                         size_t end,
-                         double divisor,
-                         float *out);
+    /* out[begin..end) of row_weighted_mean; divisor: 0, or the sum is divided by it (row_mean).
+     * Gives the largest magnitude that was read, as bits. */
+    uint32_t (*weighted_sum)(const float *const *rows,
+                             const double *weights,
+                             uint32_t row_count,
+                             size_t begin,
+                             size_t end,
+                             double divisor,
+                             float *out);
     /* Columns [begin, end) of row_mix; panel: this thread's own, row_count * CSL_MIX_COLUMNS
      * float64. */
     void (*mix)(const csl_mix *mix,
@@ -68,12 +72,13 @@ typedef struct csl_robust_variant {
                 double *panel,
                 float *const *out);
     uint32_t mix_height; /* rows of W in a group */
-    void (*select)(const csl_select_spec *spec,
-                   const float *const *rows,
-                   uint32_t row_count,
-                   size_t begin,
-                   size_t end,
-                   float *out);
+    /* out[begin..end) of row_select; gives the largest magnitude that was read, as bits. */
+    uint32_t (*select)(const csl_select_spec *spec,
+                       const float *const *rows,
+                       uint32_t row_count,
+                       size_t begin,
+                       size_t end,
+                       float *out);
     void (*statistics)(const float *const *rows,
                        uint32_t row_count,
                        size_t begin,

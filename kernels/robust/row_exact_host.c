@@ -51,6 +51,7 @@ static void run_tiles(const tile_task *task, int threads)
         const float *rows[CSL_KERNEL_ROWS_MAX];
         csl_exact_sum norms[CSL_KERNEL_ROWS_MAX];
         csl_pair_task own = own_task(task, omp_get_thread_num(), norms);
+        csl_float_state state = csl_float_enter();
 #pragma omp for schedule(dynamic, 1)
         for (size_t begin = 0; begin < task->count; begin += CSL_TILE) {
             size_t width = task->count - begin < CSL_TILE ? task->count - begin : CSL_TILE;
@@ -63,6 +64,7 @@ static void run_tiles(const tile_task *task, int threads)
 #pragma omp critical
             csl_exact_merge(task->pairs.norms, norms, own.row_count);
         }
+        csl_float_leave(state);
     }
 }
 
@@ -258,7 +260,9 @@ csl_status csl_host_row_squared_norms(csl_device *device,
         size_t end = count - begin < NORM_CHUNK ? count : begin + NORM_CHUNK;
         csl_exact_sum sum = {{0}};
         csl_row_census census = {0, 0, 0, 0};
+        csl_float_state state = csl_float_enter();
         add_row(host_rows[i], begin, end, host_census != NULL, &census, &sum);
+        csl_float_leave(state);
 #pragma omp critical
         {
             csl_exact_merge(host_sums + i, &sum, 1);

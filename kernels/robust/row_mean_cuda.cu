@@ -21,19 +21,25 @@ static __global__ void sum_kernel(const float *const *__restrict__ rows,
                                   uint32_t row_count,
                                   double divisor,
                                   size_t count,
-                                  float *out)
+                                  float *out,
+                                  uint32_t *largest)
 {
+    uint32_t magnitude = 0;
     for (size_t j = csl_cuda_first(); j < count; j += csl_cuda_step()) {
         double sum = 0.0;
 #pragma unroll SUMS_AHEAD
         for (uint32_t i = 0; i < row_count; i++) {
-            sum = fma(weights[i], (double)rows[i][j], sum);
+            float value = rows[i][j];
+            uint32_t bits = csl_cuda_magnitude(value);
+            magnitude = bits > magnitude ? bits : magnitude;
+            sum = fma(weights[i], (double)value, sum);
         }
         if (divisor != 0.0) {
             sum /= divisor;
         }
         out[j] = csl_cuda_narrow(sum);
     }
+    csl_cuda_raise(largest, magnitude);
 }
 
 static csl_status sum_rows(csl_device *device,
@@ -42,7 +48,8 @@ static csl_status sum_rows(csl_device *device,
                            uint32_t row_count,
                            double divisor,
                            size_t count,
-                           float *out)
+                           float *out,
+                           uint32_t *host_magnitude)
 {
     if (count == 0) {
         return CSL_OK;
@@ -50,13 +57,16 @@ static csl_status sum_rows(csl_device *device,
     csl_scratch scratch = csl_scratch_begin(device);
     const float *const *rows = NULL;
     void *weights = NULL;
+    uint32_t *largest = NULL;
     CSL_TRY(csl_scratch_rows(device, &scratch, host_rows, row_count, &rows));
     CSL_TRY(csl_scratch_upload(device, &scratch, host_weights, row_count * sizeof *host_weights,
                                &weights));
+    CSL_TRY(csl_cuda_magnitude_begin(device, &scratch, host_magnitude, &largest));
     CSL_LAUNCH(sum_kernel, csl_cuda_blocks(device, count), CSL_CUDA_BLOCK, 0,
                csl_cuda_stream(device), rows, static_cast<const double *>(weights), row_count,
-               divisor, count, out);
-    return csl_cuda_launched("row_mean");
+               divisor, count, out, largest);
+    CSL_TRY(csl_cuda_launched("row_mean"));
+    return csl_cuda_magnitude_end(device, largest, host_magnitude);
 }
 
 /* Drops the rows of weight zero and sums. */
@@ -76,7 +86,7 @@ static csl_status sum_weighted(csl_device *device,
             weights[used++] = host_weights[i];
         }
     }
-    return sum_rows(device, rows, weights, used, 0.0, count, out);
+    return sum_rows(device, rows, weights, used, 0.0, count, out, NULL);
 }
 
 csl_status csl_cuda_row_weighted_mean(csl_device *device,
@@ -94,8 +104,12 @@ csl_status csl_cuda_row_weighted_mean(csl_device *device,
     return sum_weighted(device, host_rows, host_weights, row_count, count, out);
 }
 
-csl_status csl_cuda_row_mean(
-    csl_device *device, const float *const *host_rows, uint32_t row_count, size_t count, float *out)
+csl_status csl_cuda_row_mean(csl_device *device,
+                             const float *const *host_rows,
+                             uint32_t row_count,
+                             size_t count,
+                             float *out,
+                             uint32_t *host_magnitude)
 {
     CSL_TRY(csl_robust_check_rows("row_mean", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     if (count && !out) {
@@ -105,7 +119,8 @@ csl_status csl_cuda_row_mean(
     for (uint32_t i = 0; i < row_count; i++) {
         ones[i] = 1.0;
     }
-    return sum_rows(device, host_rows, ones, row_count, (double)row_count, count, out);
+    return sum_rows(device, host_rows, ones, row_count, (double)row_count, count, out,
+                    host_magnitude);
 }
 
 /* ---- W X ---- */

@@ -17,15 +17,23 @@ static void sum_rows(csl_device *device,
                      uint32_t row_count,
                      size_t count,
                      double divisor,
-                     float *out)
+                     float *out,
+                     uint32_t *host_magnitude)
 {
     const csl_robust_variant *variant = csl_robust_variant_get();
     int threads = csl_host_threads(device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)
+    uint32_t largest = 0;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)       \
+    reduction(max                                                                                  \
+              : largest)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
-        variant->weighted_sum(rows, weights, row_count, begin, chunk_end(begin, count), divisor,
-                              out);
+        csl_float_state state = csl_float_enter();
+        uint32_t found = variant->weighted_sum(rows, weights, row_count, begin,
+                                               chunk_end(begin, count), divisor, out);
+        csl_float_leave(state);
+        largest = found > largest ? found : largest;
     }
+    csl_magnitude_raise(host_magnitude, largest);
 }
 
 /* Drops the rows of weight zero and sums. */
@@ -45,7 +53,7 @@ static void sum_weighted(csl_device *device,
             weights[used++] = host_weights[i];
         }
     }
-    sum_rows(device, rows, weights, used, count, 0.0, out);
+    sum_rows(device, rows, weights, used, count, 0.0, out, NULL);
 }
 
 csl_status csl_host_row_weighted_mean(csl_device *device,
@@ -64,8 +72,12 @@ csl_status csl_host_row_weighted_mean(csl_device *device,
     return CSL_OK;
 }
 
-csl_status csl_host_row_mean(
-    csl_device *device, const float *const *host_rows, uint32_t row_count, size_t count, float *out)
+csl_status csl_host_row_mean(csl_device *device,
+                             const float *const *host_rows,
+                             uint32_t row_count,
+                             size_t count,
+                             float *out,
+                             uint32_t *host_magnitude)
 {
     CSL_TRY(csl_robust_check_rows("row_mean", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     if (count && !out) {
@@ -75,7 +87,7 @@ csl_status csl_host_row_mean(
     for (uint32_t i = 0; i < row_count; i++) {
         ones[i] = 1.0;
     }
-    sum_rows(device, host_rows, ones, row_count, count, (double)row_count, out);
+    sum_rows(device, host_rows, ones, row_count, count, (double)row_count, out, host_magnitude);
     return CSL_OK;
 }
 
@@ -182,8 +194,10 @@ csl_status csl_host_row_mix(csl_device *device,
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > MIX_CHUNK)
     for (size_t begin = 0; begin < count; begin += MIX_CHUNK) {
         size_t end = count - begin < MIX_CHUNK ? count : begin + MIX_CHUNK;
+        csl_float_state state = csl_float_enter();
         variant->mix(mix, host_rows, begin, end,
                      panels + panel_count * (size_t)omp_get_thread_num(), host_out_rows);
+        csl_float_leave(state);
     }
     csl_mix_destroy(mix);
     free(panels);
@@ -204,7 +218,9 @@ csl_status csl_host_row_statistics(csl_device *device,
     int threads = csl_host_threads(device);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
+        csl_float_state state = csl_float_enter();
         variant->statistics(host_rows, row_count, begin, chunk_end(begin, count), statistics);
+        csl_float_leave(state);
     }
     return CSL_OK;
 }
@@ -224,8 +240,10 @@ csl_status csl_host_row_sign_filter(csl_device *device,
     int threads = csl_host_threads(device);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
+        csl_float_state state = csl_float_enter();
         variant->sign_filter(host_rows, row_count, threshold, begin, chunk_end(begin, count),
                              inout);
+        csl_float_leave(state);
     }
     return CSL_OK;
 }

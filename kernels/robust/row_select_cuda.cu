@@ -94,6 +94,17 @@ choose_ranks(const rank_choice &choice, const sorted_column &column, uint32_t co
     return centre;
 }
 
+/* The larger of `magnitude` and those of the column's values: they are sorted, NaN as infinity. */
+static __device__ __forceinline__ uint32_t with_ends(uint32_t magnitude,
+                                                     const sorted_column &column,
+                                                     uint32_t count)
+{
+    uint32_t first = csl_cuda_magnitude(at_rank(column, 0));
+    uint32_t last = csl_cuda_magnitude(at_rank(column, count - 1));
+    magnitude = first > magnitude ? first : magnitude;
+    return last > magnitude ? last : magnitude;
+}
+
 /* The smaller value to i; neither is a NaN. */
 #define EXCHANGE(i, j)                                                                             \
     {                                                                                              \
@@ -109,12 +120,16 @@ typedef struct network_rows {
     const float *row[NETWORK_MAX];
 } network_rows;
 
+/* Shared memory admits six blocks of the largest; registers for four let no value spill. */
 #define DEFINE_SELECT(size)                                                                        \
-    static __global__ void __launch_bounds__(CSL_CUDA_BLOCK) select_##size(                        \
-        network_rows rows, uint32_t row_count, rank_choice choice, size_t count, float *out)       \
+    static __global__ void __launch_bounds__(CSL_CUDA_BLOCK, 4)                                    \
+        select_##size(network_rows rows, uint32_t row_count, rank_choice choice, size_t count,     \
+                      float *out, uint32_t *largest)                                               \
     {                                                                                              \
         CSL_SHARED_DYN(float, sorted);                                                             \
         float *own = sorted + threadIdx.x;                                                         \
+        float *magnitude = own + (size)*CSL_CUDA_BLOCK; /* no register is left for it */           \
+        *magnitude = 0.0f;                                                                         \
         for (size_t j = csl_cuda_first(); j < count; j += csl_cuda_step()) {                       \
             float v[size];                                                                         \
             _Pragma("unroll") for (uint32_t i = 0; i < size; i++)                                  \
@@ -126,23 +141,34 @@ typedef struct network_rows {
                 own[i * CSL_CUDA_BLOCK] = v[i];                                                    \
             }                                                                                      \
             sorted_column column = {own, CSL_CUDA_BLOCK, NO_PAD};                                  \
+            *magnitude =                                                                           \
+                __uint_as_float(with_ends(__float_as_uint(*magnitude), column, row_count));        \
             out[j] = choose_ranks(choice, column, row_count);                                      \
         }                                                                                          \
+        csl_cuda_raise(largest, __float_as_uint(*magnitude));                                      \
     }
 CSL_NETWORK_SIZES(DEFINE_SELECT)
 
-static __global__ void
-select_one(network_rows rows, uint32_t row_count, rank_choice choice, size_t count, float *out)
+static __global__ void select_one(network_rows rows,
+                                  uint32_t row_count,
+                                  rank_choice choice,
+                                  size_t count,
+                                  float *out,
+                                  uint32_t *largest)
 {
+    uint32_t magnitude = 0;
     (void)row_count;
     for (size_t j = csl_cuda_first(); j < count; j += csl_cuda_step()) {
         float value = csl_cuda_order_nan(rows.row[0][j]);
         out[j] = choice.kind == CSL_SELECT_SIGN_MAJORITY ? (float)((value > 0.0f) - (value < 0.0f))
                                                          : csl_cuda_canonical(value);
+        uint32_t bits = csl_cuda_magnitude(value);
+        magnitude = bits > magnitude ? bits : magnitude;
     }
+    csl_cuda_raise(largest, magnitude);
 }
 
-typedef void select_kernel(network_rows, uint32_t, rank_choice, size_t, float *);
+typedef void select_kernel(network_rows, uint32_t, rank_choice, size_t, float *, uint32_t *);
 
 /* The smallest network for row_count rows, and its size. */
 static select_kernel *find_network(uint32_t row_count, uint32_t *size_out)
@@ -165,7 +191,8 @@ static csl_status select_few(csl_device *device,
                              const float *const *host_rows,
                              uint32_t row_count,
                              size_t count,
-                             float *out)
+                             float *out,
+                             uint32_t *largest)
 {
     network_rows rows = {{NULL}};
     for (uint32_t i = 0; i < row_count; i++) {
@@ -174,8 +201,8 @@ static csl_status select_few(csl_device *device,
     uint32_t size = 0;
     select_kernel *kernel = find_network(row_count, &size);
     CSL_LAUNCH(kernel, csl_cuda_blocks(device, count), CSL_CUDA_BLOCK,
-               size * CSL_CUDA_BLOCK * sizeof(float), csl_cuda_stream(device), rows, row_count,
-               choice, count, out);
+               (size + 1) * CSL_CUDA_BLOCK * sizeof(float), csl_cuda_stream(device), rows,
+               row_count, choice, count, out, largest);
     return csl_cuda_launched("row_select");
 }
 
@@ -301,8 +328,10 @@ static __global__ void __launch_bounds__(TILE_THREADS, 2)
                 uint32_t capacity,
                 rank_choice choice,
                 size_t count,
-                float *out)
+                float *out,
+                uint32_t *largest)
 {
+    uint32_t magnitude = 0;
     CSL_SHARED(float, tile, TILE_PADDED);
     uint32_t columns = TILE_VALUES / capacity;
     uint32_t own = threadIdx.x % columns;
@@ -318,9 +347,11 @@ static __global__ void __launch_bounds__(TILE_THREADS, 2)
         if (threadIdx.x < columns && j < count) {
             sorted_column column = {tile + own, columns, PAD_SHIFT};
             out[j] = choose_ranks(choice, column, row_count);
+            magnitude = with_ends(magnitude, column, row_count);
         }
         __syncthreads();
     }
+    csl_cuda_raise(largest, magnitude);
 }
 
 static csl_status select_tiles(csl_device *device,
@@ -328,7 +359,8 @@ static csl_status select_tiles(csl_device *device,
                                const float *const *rows,
                                uint32_t row_count,
                                size_t count,
-                               float *out)
+                               float *out,
+                               uint32_t *largest)
 {
     uint32_t capacity = 2 * NETWORK_MAX;
     while (capacity < row_count) {
@@ -336,7 +368,7 @@ static csl_status select_tiles(csl_device *device,
     }
     size_t tiles = (count + TILE_VALUES / capacity - 1) / (TILE_VALUES / capacity);
     CSL_LAUNCH(select_many, csl_cuda_blocks(device, tiles * CSL_CUDA_BLOCK), TILE_THREADS, 0,
-               csl_cuda_stream(device), rows, row_count, capacity, choice, count, out);
+               csl_cuda_stream(device), rows, row_count, capacity, choice, count, out, largest);
     return csl_cuda_launched("row_select");
 }
 
@@ -349,10 +381,12 @@ static csl_status select_rows(csl_device *device,
                               const float *const *rows,
                               uint32_t row_count,
                               size_t count,
-                              float *out)
+                              float *out,
+                              uint32_t *largest)
 {
-    return row_count <= NETWORK_MAX ? select_few(device, choice, host_rows, row_count, count, out)
-                                    : select_tiles(device, choice, rows, row_count, count, out);
+    return row_count <= NETWORK_MAX
+               ? select_few(device, choice, host_rows, row_count, count, out, largest)
+               : select_tiles(device, choice, rows, row_count, count, out, largest);
 }
 
 /* Mixes and selects `width` columns at a time; scratch holds the rows of W X, then W. */
@@ -392,7 +426,7 @@ static csl_status select_mixed(csl_device *device,
             }
             CSL_TRY(csl_cuda_mix_launch(device, &groups, rows, at, columns, mixed_out + first));
         }
-        CSL_TRY(select_rows(device, choice, host_mixed, mixed, n, columns, out + at));
+        CSL_TRY(select_rows(device, choice, host_mixed, mixed, n, columns, out + at, NULL));
     }
     return CSL_OK;
 }
@@ -413,9 +447,12 @@ csl_status csl_cuda_row_select(csl_device *device,
         return select_mixed(device, spec, choice, host_rows, row_count, count, out);
     }
     const float *const *rows = NULL;
+    uint32_t *largest = NULL;
+    csl_scratch scratch = csl_scratch_begin(device);
     if (row_count > NETWORK_MAX) {
-        csl_scratch scratch = csl_scratch_begin(device);
         CSL_TRY(csl_scratch_rows(device, &scratch, host_rows, row_count, &rows));
     }
-    return select_rows(device, choice, host_rows, rows, row_count, count, out);
+    CSL_TRY(csl_cuda_magnitude_begin(device, &scratch, spec->host_magnitude, &largest));
+    CSL_TRY(select_rows(device, choice, host_rows, rows, row_count, count, out, largest));
+    return csl_cuda_magnitude_end(device, largest, spec->host_magnitude);
 }

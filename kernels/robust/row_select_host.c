@@ -99,7 +99,9 @@ static csl_status select_mixed(csl_device *device,
         size_t end = count - begin < SELECT_CHUNK ? count : begin + SELECT_CHUNK;
         size_t thread = (size_t)omp_get_thread_num();
         mixed_block block = {panels + panel_count * thread, values + value_count * thread};
+        csl_float_state state = csl_float_enter();
         select_mixed_chunk(spec, mix, rows, begin, end, block, out);
+        csl_float_leave(state);
     }
     csl_mix_destroy(mix);
     free(panels);
@@ -120,10 +122,17 @@ csl_status csl_host_row_select(csl_device *device,
     }
     const csl_robust_variant *variant = csl_robust_variant_get();
     int threads = csl_host_threads(device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > SELECT_CHUNK)
+    uint32_t largest = 0;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > SELECT_CHUNK)       \
+    reduction(max                                                                                  \
+              : largest)
     for (size_t begin = 0; begin < count; begin += SELECT_CHUNK) {
         size_t end = count - begin < SELECT_CHUNK ? count : begin + SELECT_CHUNK;
-        variant->select(spec, host_rows, row_count, begin, end, out);
+        csl_float_state state = csl_float_enter();
+        uint32_t found = variant->select(spec, host_rows, row_count, begin, end, out);
+        csl_float_leave(state);
+        largest = found > largest ? found : largest;
     }
+    csl_magnitude_raise(spec->host_magnitude, largest);
     return CSL_OK;
 }

@@ -20,10 +20,12 @@ enum {
 };
 
 /* A vector of one row, and the cache line that a later one needs. */
-SIMD_INLINE simd_key load_key(const float *row)
+SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
 {
     simd_prefetch(row + CSL_PREFETCH_LINES * CSL_FLOATS_PER_LINE);
-    return simd_key_of(simd_load(row));
+    simd_float v = simd_load(row);
+    *most = simd_magnitude_with(*most, v);
+    return simd_key_of(v);
 }
 
 #define EXCHANGE(i, j)                                                                             \
@@ -39,16 +41,21 @@ SIMD_INLINE simd_key load_key(const float *row)
  * beyond row_count are +infinity. */
 #define LOAD_ROWS(size, certain)                                                                   \
     simd_key v[size];                                                                              \
+    simd_magnitude most = *magnitude;                                                              \
     const simd_key last = simd_key_of(simd_set(INFINITY));                                         \
     _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                        \
     {                                                                                              \
-        v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i] + column) : last;            \
-    }
+        v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i] + column, &most) : last;     \
+    }                                                                                              \
+    *magnitude = most;
 
-/* Sorts and stores `size` vectors. One function per size. */
+#define SORT_PARAMETERS                                                                            \
+    const float *const *rows, uint32_t row_count, size_t column, simd_magnitude *magnitude,        \
+        float *sorted
+
+/* Sorts and stores `size` vectors; magnitude: the largest seen. One function per size. */
 #define DEFINE_SORT_AS(name, size, certain)                                                        \
-    static __attribute__((noinline)) void name(const float *const *rows, uint32_t row_count,       \
-                                               size_t column, float *sorted)                       \
+    static __attribute__((noinline)) void name(SORT_PARAMETERS)                                    \
     {                                                                                              \
         LOAD_ROWS(size, certain)                                                                   \
         CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)       \
@@ -61,11 +68,10 @@ SIMD_INLINE simd_key load_key(const float *row)
 CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
 /* The same in two parts, size = 32 + rest, and a merge. */
 #define DEFINE_LARGE_SORT(size, rest)                                                              \
-    static void sort_##size(const float *const *rows, uint32_t row_count, size_t column,           \
-                            float *sorted)                                                         \
+    static void sort_##size(SORT_PARAMETERS)                                                       \
     {                                                                                              \
-        sort_32(rows, 32, column, sorted);                                                         \
-        sort_##rest(rows + 32, row_count - 32, column, sorted + 32 * SIMD_LANES);                  \
+        sort_32(rows, 32, column, magnitude, sorted);                                              \
+        sort_##rest(rows + 32, row_count - 32, column, magnitude, sorted + 32 * SIMD_LANES);       \
         simd_key v[size];                                                                          \
         _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                    \
         {                                                                                          \
@@ -83,8 +89,7 @@ DEFINE_SORT_AS(sort_part, 32, 0)
 
 /* The same, but only the ranks that medians of the row counts of this size read are right. */
 #define DEFINE_MEDIAN(size)                                                                        \
-    static void median_##size(const float *const *rows, uint32_t row_count, size_t column,         \
-                              float *sorted)                                                       \
+    static void median_##size(SORT_PARAMETERS)                                                     \
     {                                                                                              \
         LOAD_ROWS(size, size - 3)                                                                  \
         CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER)                                     \
@@ -96,8 +101,7 @@ DEFINE_SORT_AS(sort_part, 32, 0)
     }
 CSL_NETWORK_SIZES(DEFINE_MEDIAN)
 
-typedef void
-sort_function(const float *const *rows, uint32_t row_count, size_t column, float *sorted);
+typedef void sort_function(SORT_PARAMETERS);
 
 static sort_function *find_median(uint32_t row_count)
 {
@@ -197,13 +201,17 @@ static void merge_runs(float *buffer, size_t begin, size_t half)
 }
 
 /* Sorts more than CSL_NETWORK_MAX rows; buffer holds row_capacity vectors, a power of two. */
-static void sort_many(
-    const float *const *rows, uint32_t row_count, size_t row_capacity, size_t column, float *buffer)
+static void sort_many(const float *const *rows,
+                      uint32_t row_count,
+                      size_t row_capacity,
+                      size_t column,
+                      simd_magnitude *magnitude,
+                      float *buffer)
 {
     for (size_t begin = 0; begin < row_capacity; begin += CSL_SORT_BLOCK) {
         uint32_t left = begin < row_count ? row_count - (uint32_t)begin : 0;
         sort_function *sort = left < CSL_SORT_BLOCK ? sort_part : sort_block;
-        sort(rows + (left ? begin : 0), left, column, buffer + begin * SIMD_LANES);
+        sort(rows + (left ? begin : 0), left, column, magnitude, buffer + begin * SIMD_LANES);
     }
     for (size_t half = CSL_SORT_BLOCK; half < row_capacity; half *= 2) {
         for (size_t begin = 0; begin + half < row_count; begin += 2 * half) {
@@ -337,8 +345,12 @@ SIMD_INLINE simd_float sign_of(simd_float v)
     return simd_where(simd_greater(zero, v), simd_set(-1.0f), sign);
 }
 
-static void
-majority_range(const float *const *rows, uint32_t row_count, size_t begin, size_t end, float *out)
+static void majority_range(const float *const *rows,
+                           uint32_t row_count,
+                           size_t begin,
+                           size_t end,
+                           simd_magnitude *magnitude,
+                           float *out)
 {
     for (size_t j = begin; j < end; j += SIMD_LANES) {
         size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
@@ -346,6 +358,7 @@ majority_range(const float *const *rows, uint32_t row_count, size_t begin, size_
         for (uint32_t i = 0; i < row_count; i++) {
             simd_float x =
                 lanes == SIMD_LANES ? simd_load(rows[i] + j) : simd_load_part(rows[i] + j, lanes);
+            *magnitude = simd_magnitude_with(*magnitude, x);
             sum = simd_add(sum, sign_of(simd_order_nan(x)));
         }
         simd_store_part(out + j, sign_of(sum), lanes);
@@ -375,13 +388,16 @@ static sorter find_sorter(const csl_select_spec *spec, uint32_t row_count)
     return s;
 }
 
-SIMD_INLINE void
-sort_vector(const sorter *s, const float *const *rows, size_t column, float *sorted)
+SIMD_INLINE void sort_vector(const sorter *s,
+                             const float *const *rows,
+                             size_t column,
+                             simd_magnitude *magnitude,
+                             float *sorted)
 {
     if (s->network) {
-        s->network(rows, s->row_count, column, sorted);
+        s->network(rows, s->row_count, column, magnitude, sorted);
     } else {
-        sort_many(rows, s->row_count, s->capacity, column, sorted);
+        sort_many(rows, s->row_count, s->capacity, column, magnitude, sorted);
     }
 }
 
@@ -391,6 +407,7 @@ static void select_rest(const csl_select_spec *spec,
                         const float *const *rows,
                         size_t column,
                         size_t lane_count,
+                        simd_magnitude *magnitude,
                         float *sorted,
                         float *out)
 {
@@ -400,21 +417,22 @@ static void select_rest(const csl_select_spec *spec,
         copied[i] = copy + i * SIMD_LANES;
         simd_store(copy + i * SIMD_LANES, simd_load_part(rows[i] + column, lane_count));
     }
-    sort_vector(s, copied, 0, sorted);
+    sort_vector(s, copied, 0, magnitude, sorted);
     simd_store_part(out + column, select_vector(spec, sorted, s->row_count), lane_count);
 }
 
-static void select_range(const csl_select_spec *spec,
-                         const float *const *rows,
-                         uint32_t row_count,
-                         size_t begin,
-                         size_t end,
-                         float *out)
+static uint32_t select_range(const csl_select_spec *spec,
+                             const float *const *rows,
+                             uint32_t row_count,
+                             size_t begin,
+                             size_t end,
+                             float *out)
 {
     _Alignas(64) float sorted[CSL_SELECT_VECTORS * (CSL_ROWS_MAX + 1) * SIMD_LANES];
+    simd_magnitude magnitude = simd_magnitude_none();
     if (spec->kind == CSL_SELECT_SIGN_MAJORITY) {
-        majority_range(rows, row_count, begin, end, out);
-        return;
+        majority_range(rows, row_count, begin, end, &magnitude, out);
+        return simd_magnitude_largest(magnitude);
     }
     sorter s = find_sorter(spec, row_count);
     size_t stride = (s.capacity + 1) * SIMD_LANES; /* no power of two: sets of the cache differ */
@@ -422,7 +440,7 @@ static void select_range(const csl_select_spec *spec,
     for (; end - j >= CSL_SELECT_VECTORS * SIMD_LANES; j += CSL_SELECT_VECTORS * SIMD_LANES) {
         simd_float result[CSL_SELECT_VECTORS];
         for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
-            sort_vector(&s, rows, j + v * SIMD_LANES, sorted + v * stride);
+            sort_vector(&s, rows, j + v * SIMD_LANES, &magnitude, sorted + v * stride);
         }
         select_vectors(spec, sorted, stride, row_count, result);
         for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
@@ -430,18 +448,20 @@ static void select_range(const csl_select_spec *spec,
         }
     }
     for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
-        sort_vector(&s, rows, j, sorted);
+        sort_vector(&s, rows, j, &magnitude, sorted);
         simd_store(out + j, select_vector(spec, sorted, row_count));
     }
     if (j < end) {
-        select_rest(spec, &s, rows, j, end - j, sorted, out);
+        select_rest(spec, &s, rows, j, end - j, &magnitude, sorted, out);
     }
+    return simd_magnitude_largest(magnitude);
 }
 
 #undef EXCHANGE
 #undef KEEP_SMALLER
 #undef KEEP_LARGER
 #undef LOAD_ROWS
+#undef SORT_PARAMETERS
 #undef DEFINE_SORT_AS
 #undef DEFINE_SORT
 #undef DEFINE_LARGE_SORT

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "magnitude.h"
+
 #define SIMD_NAME   "avx2"
 #define SIMD_INLINE static inline __attribute__((always_inline))
 enum { SIMD_LANES = 8 };
@@ -185,6 +187,26 @@ SIMD_INLINE double simd_tree(const float lane[32])
     __m256d four = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+typedef __m256i simd_magnitude;
+SIMD_INLINE simd_magnitude simd_magnitude_none(void)
+{
+    return _mm256_setzero_si256();
+}
+SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
+{
+    __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(INT32_MAX));
+    return _mm256_max_epu32(m, bits);
+}
+SIMD_INLINE uint32_t simd_magnitude_largest(simd_magnitude m)
+{
+    uint32_t lane[8];
+    uint32_t largest = 0;
+    _mm256_storeu_si256((__m256i *)(void *)lane, m);
+    for (int k = 0; k < 8; k++) {
+        largest = lane[k] > largest ? lane[k] : largest;
+    }
+    return csl_magnitude_of(largest);
 }
 SIMD_INLINE void simd_prefetch(const void *p)
 {

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "magnitude.h"
+
 #define SIMD_NAME   "avx512"
 #define SIMD_INLINE static inline __attribute__((always_inline))
 enum { SIMD_LANES = 16 };
@@ -187,6 +189,20 @@ SIMD_INLINE double simd_tree(const float lane[32])
     __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+typedef __m512i simd_magnitude;
+SIMD_INLINE simd_magnitude simd_magnitude_none(void)
+{
+    return _mm512_set1_epi32(0);
+}
+SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
+{
+    __m512i bits = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MAX));
+    return _mm512_max_epu32(m, bits);
+}
+SIMD_INLINE uint32_t simd_magnitude_largest(simd_magnitude m)
+{
+    return csl_magnitude_of(_mm512_reduce_max_epu32(m));
 }
 SIMD_INLINE void simd_prefetch(const void *p)
 {

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "magnitude.h"
+
 #define SIMD_NAME   "portable"
 #define SIMD_INLINE static inline __attribute__((always_inline))
 enum { SIMD_LANES = 1 };
@@ -186,6 +188,25 @@ SIMD_INLINE double simd_tree(const float lane[32])
         }
     }
     return sum[0];
+}
+/* The largest magnitude so far in each lane, as the bits of a float32 without its sign: they order
+ * like the magnitudes, infinity beyond all numbers and NaN beyond infinity. largest: of all lanes,
+ * a NaN as infinity. */
+typedef uint32_t simd_magnitude;
+SIMD_INLINE simd_magnitude simd_magnitude_none(void)
+{
+    return 0;
+}
+SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits &= INT32_MAX;
+    return bits > m ? bits : m;
+}
+SIMD_INLINE uint32_t simd_magnitude_largest(simd_magnitude m)
+{
+    return csl_magnitude_of(m);
 }
 SIMD_INLINE void simd_prefetch(const void *p)
 {

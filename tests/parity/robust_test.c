@@ -61,8 +61,10 @@ static void ask_means(robust_place *place, const request *r, answer *a)
     CHECK_OK(place->ops->row_weighted_mean(place->device, place->rows, r->weights, s->n, s->d,
                                            place->out));
     take_row(place, a, place->out, s->d * sizeof(float));
-    CHECK_OK(place->ops->row_mean(place->device, place->rows, s->n, s->d, place->out));
+    uint32_t magnitude = 0;
+    CHECK_OK(place->ops->row_mean(place->device, place->rows, s->n, s->d, place->out, &magnitude));
     take_row(place, a, place->out, s->d * sizeof(float));
+    memcpy(extend(a, sizeof magnitude), &magnitude, sizeof magnitude);
 }
 
 static void ask_selection(robust_place *place, const request *r, answer *a)
@@ -70,9 +72,12 @@ static void ask_selection(robust_place *place, const request *r, answer *a)
     const robust_sample *s = r->sample;
     for (int kind = 0; kind < CSL_SELECT_KIND_COUNT; kind++) {
         csl_select_spec spec = r->select;
+        uint32_t magnitude = 0;
         spec.kind = (csl_select_kind)kind;
+        spec.host_magnitude = &magnitude;
         CHECK_OK(place->ops->row_select(place->device, &spec, place->rows, s->n, s->d, place->out));
         take_row(place, a, place->out, s->d * sizeof(float));
+        memcpy(extend(a, sizeof magnitude), &magnitude, sizeof magnitude);
     }
 }
 
@@ -408,9 +413,9 @@ static void no_columns_do_nothing(void)
     for (size_t k = 0; k < device_count; k++) {
         robust_sample sample = robust_draw(40, 0, ROBUST_NORMAL);
         robust_place place = robust_open(devices[k].resource, devices[k].threads, &sample);
-        csl_select_spec spec = {CSL_SELECT_MEDIAN, 0, 0, 0, NULL};
+        csl_select_spec spec = {.kind = CSL_SELECT_MEDIAN};
         CHECK_OK(place.ops->row_select(place.device, &spec, place.rows, 40, 0, NULL));
-        CHECK_OK(place.ops->row_mean(place.device, place.rows, 40, 0, NULL));
+        CHECK_OK(place.ops->row_mean(place.device, place.rows, 40, 0, NULL, NULL));
         CHECK_OK(place.ops->row_squared_distances(place.device, place.rows, 40, 40, 0, NULL));
         CHECK_OK(place.ops->row_inner_products(place.device, place.rows, 40, 40, 0, NULL));
         CHECK_OK(place.ops->row_gather(place.device, place.rows, 40, 0, NULL, 0, NULL));
@@ -427,10 +432,11 @@ static char *refusals(robust_place *p)
     uint64_t index = 8;
     float value = 0.0F;
     float *const *out = (float *const *)(uintptr_t)p->rows;
-    csl_select_spec bad[4] = {{CSL_SELECT_TRIMMED_MEAN, 2, 0, 0, NULL},
-                              {CSL_SELECT_MEAMED, 0, 4, 0, NULL},
-                              {CSL_SELECT_KIND_COUNT, 0, 0, 0, NULL},
-                              {CSL_SELECT_MEDIAN, 0, 0, CSL_ROWS_MAX + 1, weights}};
+    csl_select_spec bad[4] = {
+        {.kind = CSL_SELECT_TRIMMED_MEAN, .trim = 2},
+        {.kind = CSL_SELECT_MEAMED, .keep = 4},
+        {.kind = CSL_SELECT_KIND_COUNT},
+        {.kind = CSL_SELECT_MEDIAN, .mix_count = CSL_ROWS_MAX + 1, .host_mix = weights}};
     csl_device *d = p->device;
     const csl_kernels *ops = p->ops;
     char *text = calloc(1, 4096);
@@ -446,9 +452,9 @@ static char *refusals(robust_place *p)
         REFUSED(ops->row_select(d, &bad[k], p->rows, 3, 8, p->out));
     }
     REFUSED(ops->row_select(d, NULL, p->rows, 3, 8, p->out));
-    REFUSED(ops->row_mean(d, p->rows, 0, 8, p->out));
-    REFUSED(ops->row_mean(d, NULL, 3, 8, p->out));
-    REFUSED(ops->row_mean(d, p->rows, CSL_KERNEL_ROWS_MAX + 1, 8, p->out));
+    REFUSED(ops->row_mean(d, p->rows, 0, 8, p->out, NULL));
+    REFUSED(ops->row_mean(d, NULL, 3, 8, p->out, NULL));
+    REFUSED(ops->row_mean(d, p->rows, CSL_KERNEL_ROWS_MAX + 1, 8, p->out, NULL));
     REFUSED(ops->row_weighted_mean(d, p->rows, NULL, 3, 8, p->out));
     REFUSED(ops->row_weighted_mean(d, p->rows, weights, 3, 8, NULL));
     REFUSED(ops->row_mix(d, p->rows, 3, NULL, 2, 8, out));

@@ -252,6 +252,27 @@ static const csl_kernels *kernels(const block *b)
     return csl_device_kernels(b->device);
 }
 
+/* Largest bits of all values without their signs, NaN as infinity. */
+static uint32_t oracle_magnitude(const block *b)
+{
+    uint32_t largest = 0;
+    for (size_t k = 0; k < (size_t)b->row_count * b->count; k++) {
+        uint32_t bits;
+        memcpy(&bits, &b->host[k], sizeof bits);
+        bits &= 0x7fffffffu;
+        bits = isnan(b->host[k]) ? 0x7f800000u : bits;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
+}
+
+/* A word that is asked to be raised: from below to the oracle's, from above not at all. */
+static void check_magnitude(const block *b, uint32_t from, uint32_t found)
+{
+    uint32_t expected = oracle_magnitude(b);
+    CHECK_U64(found, from > expected ? from : expected);
+}
+
 static void check_means(block *b)
 {
     double *weights = malloc(b->row_count * sizeof *weights);
@@ -268,8 +289,11 @@ static void check_means(block *b)
         expected[j] = canonical(oracle_weighted(b, weights, j));
     }
     check_row(b, expected, "weighted mean");
-    CHECK_OK(kernels(b)->row_mean(b->device, b->rows, b->row_count, b->count, b->out));
+    uint32_t from = csl_test_random() % 2 ? 0 : (uint32_t)csl_test_random() & 0x7fffffffu;
+    uint32_t magnitude = from;
+    CHECK_OK(kernels(b)->row_mean(b->device, b->rows, b->row_count, b->count, b->out, &magnitude));
     fetch(b, b->out, b->result, b->count * sizeof(float));
+    check_magnitude(b, from, magnitude);
     for (size_t j = 0; j < b->count; j++) {
         expected[j] = canonical(oracle_weighted(b, ones, j) / (double)b->row_count);
     }
@@ -281,7 +305,7 @@ static void check_means(block *b)
 
 static csl_select_spec draw_spec(csl_select_kind kind, uint32_t n)
 {
-    csl_select_spec spec = {kind, 0, 0, 0, NULL};
+    csl_select_spec spec = {.kind = kind};
     spec.trim = (uint32_t)(csl_test_random() % ((n + 1) / 2));
     spec.keep = 1 + (uint32_t)(csl_test_random() % n);
     return spec;
@@ -293,8 +317,12 @@ static void check_selection(block *b)
     float *column = malloc(b->row_count * sizeof *column);
     for (int kind = 0; kind < CSL_SELECT_KIND_COUNT; kind++) {
         csl_select_spec spec = draw_spec((csl_select_kind)kind, b->row_count);
+        uint32_t from = csl_test_random() % 2 ? 0 : (uint32_t)csl_test_random() & 0x7fffffffu;
+        uint32_t magnitude = from;
+        spec.host_magnitude = &magnitude;
         CHECK_OK(kernels(b)->row_select(b->device, &spec, b->rows, b->row_count, b->count, b->out));
         fetch(b, b->out, b->result, b->count * sizeof(float));
+        check_magnitude(b, from, magnitude);
         for (size_t j = 0; j < b->count; j++) {
             for (uint32_t i = 0; i < b->row_count; i++) {
                 column[i] = b->host[i * b->count + j];
@@ -611,15 +639,15 @@ static void exact_values_of_random_integers_are_the_integers(void)
 static void bad_arguments_are_refused_by_name(void)
 {
     block b = make_block("host", 1, 3, 8, DATA_NORMAL);
-    csl_select_spec spec = {CSL_SELECT_TRIMMED_MEAN, 2, 0, 0, NULL};
+    csl_select_spec spec = {.kind = CSL_SELECT_TRIMMED_MEAN, .trim = 2};
     CHECK_STATUS(kernels(&b)->row_select(b.device, &spec, b.rows, 3, 8, b.out), CSL_E_RANGE);
     spec.kind = CSL_SELECT_MEAMED;
     spec.keep = 4;
     CHECK_STATUS(kernels(&b)->row_select(b.device, &spec, b.rows, 3, 8, b.out), CSL_E_RANGE);
     spec.kind = CSL_SELECT_KIND_COUNT;
     CHECK_STATUS(kernels(&b)->row_select(b.device, &spec, b.rows, 3, 8, b.out), CSL_E_INVALID_ARG);
-    CHECK_STATUS(kernels(&b)->row_mean(b.device, b.rows, 0, 8, b.out), CSL_E_RANGE);
-    CHECK_STATUS(kernels(&b)->row_mean(b.device, b.rows, CSL_KERNEL_ROWS_MAX + 1, 8, b.out),
+    CHECK_STATUS(kernels(&b)->row_mean(b.device, b.rows, 0, 8, b.out, NULL), CSL_E_RANGE);
+    CHECK_STATUS(kernels(&b)->row_mean(b.device, b.rows, CSL_KERNEL_ROWS_MAX + 1, 8, b.out, NULL),
                  CSL_E_RANGE);
     CHECK_STATUS(kernels(&b)->row_weighted_mean(b.device, b.rows, NULL, 3, 8, b.out),
                  CSL_E_INVALID_ARG);

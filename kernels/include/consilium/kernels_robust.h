@@ -92,7 +92,7 @@ typedef enum csl_select_kind {
  *
  * host_mix: NULL, or [mix_count][row_count] float64: selection then runs on the mix_count rows
  * W X, each value rounded as row_mix rounds it, without storing them. A matrix with one nonzero a
- * row scales or picks rows (clipping) at almost no cost.
+ * row scales or picks rows (clipping) at almost no cost. host_magnitude is then left as it is.
  */
 typedef struct csl_select_spec {
     csl_select_kind kind;
@@ -100,6 +100,8 @@ typedef struct csl_select_spec {
     uint32_t keep;          /* CSL_SELECT_MEAMED, CSL_SELECT_PHOCAS: 1..n */
     uint32_t mix_count;     /* rows of host_mix, 1..CSL_ROWS_MAX; n is then mix_count */
     const double *host_mix; /* or NULL */
+    uint32_t
+        *host_magnitude; /* or NULL; raised to the largest magnitude of the rows, see row_mean */
 } csl_select_spec;
 
 /* Where row_statistics writes: device pointers to [count], each may be NULL. */
@@ -134,6 +136,9 @@ typedef struct csl_row_geometry {
  *   as they are: the caller normalises them.
  * row_mean:
  *   out[j] = s / n rounded to float32, s = the float64 sum over i ascending.
+ *   host_magnitude: NULL, or raised to the largest of the values' bits without their signs, which
+ *   order like magnitudes; 0x7f800000 is infinity, and so is a NaN. So one word tells whether a row
+ *   may have to be refused, without a pass of its own.
  * row_mix:
  *   host_out_rows[r] = row_weighted_mean with weights host_matrix[r][0..n-1], r < mix_count
  *   (1..CSL_KERNEL_ROWS_MAX). Outputs overlap neither each other nor any input.
@@ -170,8 +175,8 @@ typedef struct csl_row_geometry {
       (device, host_rows, host_weights, row_count, count, out))                                    \
     X(row_mean, CSL_EXACT, 0, 0,                                                                   \
       (csl_device * device, const float *const *host_rows, uint32_t row_count, size_t count,       \
-       float *out),                                                                                \
-      (device, host_rows, row_count, count, out))                                                  \
+       float *out, uint32_t *host_magnitude),                                                      \
+      (device, host_rows, row_count, count, out, host_magnitude))                                  \
     X(row_mix, CSL_EXACT, 0, 0,                                                                    \
       (csl_device * device, const float *const *host_rows, uint32_t row_count,                     \
        const double *host_matrix, uint32_t mix_count, size_t count, float *const *host_out_rows),  \

@@ -203,6 +203,29 @@ EMULATE_CAST(_mm512_castps256_ps512, __m512, __m256)
 EMULATE_CAST(_mm512_castpd512_pd256, __m256d, __m512d)
 EMULATE_CAST(_mm256_castpd256_pd128, __m128d, __m256d)
 
+EMULATE __m512i _mm512_and_si512(__m512i a, __m512i b)
+{
+    for (int k = 0; k < 16; k++) {
+        a.u[k] &= b.u[k];
+    }
+    return a;
+}
+EMULATE __m512i _mm512_max_epu32(__m512i a, __m512i b)
+{
+    for (int k = 0; k < 16; k++) {
+        a.u[k] = a.u[k] > b.u[k] ? a.u[k] : b.u[k];
+    }
+    return a;
+}
+EMULATE uint32_t _mm512_reduce_max_epu32(__m512i a)
+{
+    uint32_t largest = 0;
+    for (int k = 0; k < 16; k++) {
+        largest = a.u[k] > largest ? a.u[k] : largest;
+    }
+    return largest;
+}
+
 /* Bit by bit the value of the table `function` at the three operands' bits. */
 EMULATE __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int function)
 {
