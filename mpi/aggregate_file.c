@@ -108,8 +108,8 @@ static csl_status open_device(csl_file_aggregation *a)
         resource = card;
     }
     if (threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = (uint32_t)(cores > 0 ? cores : 1) / csl_communicator_local_size(a->communicator);
+        threads = csl_communicator_local_cores(a->communicator) /
+                  csl_communicator_local_size(a->communicator);
         threads = threads < 1 ? 1 : threads > CSL_THREADS_MAX ? CSL_THREADS_MAX : threads;
     }
     CSL_TRY(csl_device_open(resource, threads, &a->device));

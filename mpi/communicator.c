@@ -1,6 +1,7 @@
 /* Creation, news and the watch over silent ranks. */
 #include "communicator_internal.h"
 
+#include <consilium/device.h>
 #include <consilium/log.h>
 
 #include <math.h>
@@ -52,7 +53,17 @@ static csl_status learn_hosts(csl_communicator *communicator)
     int local_size = 1;
     MPI_Comm_rank(node, &local_rank);
     MPI_Comm_size(node, &local_size);
+    /* A launcher may have bound each rank to cores of its own: together they have all of these. */
+    uint8_t cores[CSL_CORES_MAX];
+    csl_usable_cores(cores);
+    MPI_Allreduce(MPI_IN_PLACE, cores, CSL_CORES_MAX, MPI_UINT8_T, MPI_MAX, node);
     MPI_Comm_free(&node);
+    uint32_t quota = csl_core_quota("");
+    for (uint32_t core = 0; core < CSL_CORES_MAX; core++) {
+        communicator->local_cores += cores[core];
+    }
+    communicator->local_cores =
+        communicator->local_cores < quota ? communicator->local_cores : quota;
     communicator->local_rank = (uint32_t)local_rank;
     communicator->local_size = (uint32_t)local_size;
     return CSL_OK;
@@ -137,6 +148,11 @@ uint32_t csl_communicator_local_rank(const csl_communicator *communicator)
 uint32_t csl_communicator_local_size(const csl_communicator *communicator)
 {
     return communicator->local_size;
+}
+
+uint32_t csl_communicator_local_cores(const csl_communicator *communicator)
+{
+    return communicator->local_cores;
 }
 
 const char *csl_communicator_host(const csl_communicator *communicator, uint32_t rank)

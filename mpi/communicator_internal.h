@@ -16,6 +16,7 @@ struct csl_communicator {
     uint32_t size;
     uint32_t local_rank;
     uint32_t local_size;
+    uint32_t local_cores;
     char (*hosts)[CSL_NAME_MAX]; /* [size] */
     csl_peer *peers;             /* [size]; on ranks other than 0 only rank 0's is kept up */
     double silence_seconds_max;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* The data as far as a plan needs it: one set of images to measure with, and the numbers of all. */
 typedef struct plan_data {
@@ -234,10 +233,9 @@ estimate_seconds(const csl_federated_run *run, const plan_data *data, double ima
     double busiest = ceil((double)study->institutions.per_round / run->rank_count);
     double shards = fmin(study->institutions.ranks_each,
                          fmax(1, (double)run->rank_count / study->institutions.count));
-    double cores = (double)sysconf(_SC_NPROCESSORS_ONLN);
+    double cores = csl_communicator_local_cores(run->communicator);
     double wanted = csl_communicator_local_size(run->communicator) * (double)study->threads;
-    double crowding =
-        strncmp(run->device_name, "host", 4) == 0 ? fmax(1, wanted / fmax(cores, 1)) : 1;
+    double crowding = strncmp(run->device_name, "host", 4) == 0 ? fmax(1, wanted / cores) : 1;
     double forward = 0;
     double training = 1;
     csl_model_spec_operations(run->spec, &forward, &training);

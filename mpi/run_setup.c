@@ -271,15 +271,14 @@ static csl_status open_devices(csl_federated_run *run)
 csl_status csl_run_open_devices(csl_federated_run *run)
 {
     CSL_TRY(csl_agree(run->communicator, open_devices(run)));
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t cores = csl_communicator_local_cores(run->communicator);
     uint32_t used = csl_communicator_local_size(run->communicator) * run->study->threads;
-    if (run->rank == 0 && cores > 0 && used > (uint64_t)cores &&
-        strncmp(run->device_name, "host", 4) == 0) {
+    if (run->rank == 0 && used > cores && strncmp(run->device_name, "host", 4) == 0) {
         csl_log(CSL_LOG_WARN, "run",
-                "%u ranks with %u thread%s each share the %ld cores of %s; expect it to be slower "
+                "%u ranks with %u thread%s each share %u core%s of %s; expect it to be slower "
                 "than with fewer ranks",
                 csl_communicator_local_size(run->communicator), run->study->threads,
-                run->study->threads == 1 ? "" : "s", cores,
+                run->study->threads == 1 ? "" : "s", cores, cores == 1 ? "" : "s",
                 csl_communicator_host(run->communicator, 0));
     }
     return CSL_OK;

@@ -104,6 +104,23 @@ static csl_status open_cuda(csl_device *device, uint32_t index)
 #endif
 }
 
+/* Does OpenMP give so many? oneDNN waits for ever for threads that it was promised and did not get,
+ * and a result that depends on their number would change unseen. Asked, not tried: threads that run
+ * already would be lost to a process that forks after this. */
+static csl_status check_threads(uint32_t threads)
+{
+    omp_set_dynamic(0);
+    int limit = omp_get_thread_limit();
+    int levels = omp_get_max_active_levels();
+    int given = levels < 1 ? 1 : limit;
+    return threads == 1 || given >= (int)threads
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE,
+                          "device: expected %" PRIu32 " threads, OpenMP gives %d; see "
+                          "OMP_THREAD_LIMIT (now %d) and OMP_MAX_ACTIVE_LEVELS (now %d)",
+                          threads, given, limit, levels);
+}
+
 csl_status csl_device_open(const char *resource, uint32_t threads, csl_device **device_out)
 {
     if (!resource || !device_out) {
@@ -116,6 +133,7 @@ csl_status csl_device_open(const char *resource, uint32_t threads, csl_device **
     resource_kind kind = RESOURCE_HOST;
     uint32_t index = 0;
     CSL_TRY(parse_resource(resource, &kind, &index));
+    CSL_TRY(check_threads(threads));
     csl_device *device = calloc(1, sizeof *device);
     if (!device) {
         return csl_fail(CSL_E_NO_MEMORY, "device: no memory for %zu bytes", sizeof *device);

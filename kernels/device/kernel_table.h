@@ -78,8 +78,11 @@ void csl_host_free_host(csl_device *device, void *memory);
 /* The allocation that holds [address, address + size), or NULL. */
 const csl_allocation *csl_device_find(const csl_device *device, const void *address, size_t size);
 
+/* The calling thread may be one that OpenMP has not seen before: OMP_DYNAMIC would let it take
+ * fewer threads than the result is defined for. */
 static inline int csl_host_threads(const csl_device *device)
 {
+    omp_set_dynamic(0);
     return (int)csl_device_threads(device);
 }
 

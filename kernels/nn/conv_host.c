@@ -63,7 +63,7 @@ struct csl_conv {
 static int enter_threads(const csl_device *device)
 {
     int before = omp_get_max_threads();
-    omp_set_num_threads((int)csl_device_threads(device));
+    csl_host_use_threads(device);
     return before;
 }
 

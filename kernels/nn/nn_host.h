@@ -5,8 +5,7 @@
 #ifndef CSL_NN_HOST_H
 #define CSL_NN_HOST_H
 
-#include <consilium/kernels.h>
-#include <omp.h>
+#include "device/kernel_table.h"
 
 /*
  * One function body compiled for three instruction sets, chosen by CPUID when the program loads.
@@ -36,7 +35,7 @@ csl_status csl_nn_scratch(size_t size, void **memory_out);
 /* Threads for a loop over `count` elements. */
 static inline int csl_nn_threads(const csl_device *device, size_t count)
 {
-    return count < CSL_PARALLEL_COUNT_MIN ? 1 : (int)csl_device_threads(device);
+    return count < CSL_PARALLEL_COUNT_MIN ? 1 : csl_host_threads(device);
 }
 
 /* The part [*first_out, *end_out) of `count` items that falls to thread `part` of `part_count`,

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
@@ -68,8 +67,7 @@ static json_t *describe(void)
                                   CSL_BUILD_CUDA_VERSION));
     json_object_set_new(root, "system",
                         json_pack("{s:s, s:s, s:I}", "kernel", name.release, "machine",
-                                  name.machine, "cores",
-                                  (json_int_t)sysconf(_SC_NPROCESSORS_ONLN)));
+                                  name.machine, "cores", (json_int_t)csl_usable_cores(NULL)));
     json_object_set_new(root, "devices", describe_devices());
     json_object_set_new(root, "libraries",
                         json_pack("{s:s, s:s, s:s, s:s, s:s}", "mpi", csl_mpi_library(), "hdf5",

@@ -1,11 +1,14 @@
 /* Devices by name, memory and its accounts, and the manners of host:guard. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "test_support.h"
 
 #include <consilium/kernels.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -207,6 +210,68 @@ static void guard_memory_starts_as_nan(void)
     csl_device_close(device);
 }
 
+static void write_text(const char *root, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        (void)mkdir(path, 0777);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* A group's own limit and those of all groups above it hold; what is no limit is none. */
+static void control_groups_limit_cores(void)
+{
+    char root[] = "/tmp/consilium-cgroup-XXXXXX";
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(root));
+    CHECK_U64(csl_core_quota(root), UINT32_MAX);
+    write_text(root, "proc/self/cgroup", "4:memory:/other\n0::/job/step\n");
+    CHECK_U64(csl_core_quota(root), UINT32_MAX);
+    write_text(root, "sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+    CHECK_U64(csl_core_quota(root), UINT32_MAX);
+    uint32_t cores = 2 + (uint32_t)(csl_test_random() % 60);
+    char text[64];
+    snprintf(text, sizeof text, "%u 100000\n", cores * 100000 - 50000);
+    write_text(root, "sys/fs/cgroup/job/cpu.max", text);
+    CHECK_U64(csl_core_quota(root), cores); /* a part of a core counts as one */
+    write_text(root, "sys/fs/cgroup/cpu.max", "100000 100000\n");
+    CHECK_U64(csl_core_quota(root), 1);
+    write_text(root, "sys/fs/cgroup/cpu.max", "no number\n");
+    write_text(root, "sys/fs/cgroup/job/step/cpu.max", "1000 100000\n");
+    CHECK_U64(csl_core_quota(root), 1);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", root);
+    CHECK_U64((uint64_t)system(command), 0);
+}
+
+static void usable_cores_are_those_of_the_affinity(void)
+{
+    uint8_t marks[CSL_CORES_MAX];
+    uint32_t count = csl_usable_cores(marks);
+    uint32_t marked = 0;
+    uint32_t first = CSL_CORES_MAX;
+    for (uint32_t core = 0; core < CSL_CORES_MAX; core++) {
+        marked += marks[core];
+        first = marks[core] && first == CSL_CORES_MAX ? core : first;
+    }
+    CU_ASSERT_TRUE(count >= 1 && count <= marked && first < CSL_CORES_MAX);
+    cpu_set_t before;
+    cpu_set_t one;
+    CU_ASSERT_FALSE(sched_getaffinity(0, sizeof before, &before));
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CU_ASSERT_FALSE(sched_setaffinity(0, sizeof one, &one));
+    CHECK_U64(csl_usable_cores(NULL), 1);
+    CU_ASSERT_FALSE(sched_setaffinity(0, sizeof before, &before));
+    CHECK_U64(csl_usable_cores(NULL), count);
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -218,6 +283,8 @@ int main(void)
         {"guard refuses copies past an allocation", guard_refuses_copies_past_an_allocation},
         {"guard faults at every wrong touch", guard_faults_at_every_wrong_touch},
         {"guard memory starts as NaN", guard_memory_starts_as_nan},
+        {"control groups limit cores", control_groups_limit_cores},
+        {"usable cores are those of the affinity", usable_cores_are_those_of_the_affinity},
     };
     return csl_test_main("device", cases, sizeof cases / sizeof *cases);
 }

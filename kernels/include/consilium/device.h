@@ -39,12 +39,24 @@ typedef struct csl_device_info {
  * Opens a device. threads: OpenMP threads that its host kernels use, 1..CSL_THREADS_MAX; part of
  * the definition of a BOUNDED result, never of an EXACT one. Errors: E_NOT_FOUND (unknown
  * resource), E_NO_DEVICE (a CUDA resource, and no CUDA in this build or no GPU answers), E_RANGE
- * (threads), E_NO_MEMORY, E_DEVICE.
+ * (threads; also where OpenMP would give fewer than asked, as under OMP_THREAD_LIMIT: a result that
+ * depends on the number of threads must not change unseen), E_NO_MEMORY, E_DEVICE.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_device_open(const char *resource,
                                                   uint32_t threads,
                                                   csl_device **device_out);
 CSL_API void csl_device_close(csl_device *device);
+
+/*
+ * Cores that this process may use, at least 1: those of its affinity, at most what its control
+ * groups grant (cgroup version 2, cpu.max, rounded up). marks: [CSL_CORES_MAX] set to 1 for the
+ * cores of the affinity and 0 for others, or NULL. Cannot fail.
+ */
+enum { CSL_CORES_MAX = 1024 };
+CSL_API uint32_t csl_usable_cores(uint8_t *marks);
+/* What the control groups grant alone, UINT32_MAX if anything. root: "", or the folder that stands
+ * for / in a test. Cannot fail. */
+CSL_API uint32_t csl_core_quota(const char *root);
 
 /* Number of GPUs that answer; 0 where none does, also without a driver. Cannot fail. */
 CSL_API uint32_t csl_device_gpu_count(void);

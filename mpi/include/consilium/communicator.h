@@ -38,6 +38,9 @@ CSL_API uint32_t csl_communicator_size(const csl_communicator *communicator);
 /* Position among the ranks of the same node, and how many these are. */
 CSL_API uint32_t csl_communicator_local_rank(const csl_communicator *communicator);
 CSL_API uint32_t csl_communicator_local_size(const csl_communicator *communicator);
+/* Cores that the ranks of this node may use together, by affinity and control groups; at least 1.
+ */
+CSL_API uint32_t csl_communicator_local_cores(const csl_communicator *communicator);
 /* Name of the node of a rank; lent until destroy. */
 CSL_API const char *csl_communicator_host(const csl_communicator *communicator, uint32_t rank);
 
