@@ -127,8 +127,6 @@ static csl_status finish(csl_federated_run *run)
     }
     if (run->rank == 0) {
         status = csl_run_write_end(run, matrix);
-        csl_status closed = csl_run_close_outputs(run);
-        status = status != CSL_OK ? status : closed;
     }
     free(matrix);
     return csl_agree(run->communicator, status);
@@ -156,9 +154,13 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
     csl_status status = set_up(&run);
     if (status != CSL_OK && run.rank == 0) {
         csl_run_abandon_directory(&run);
+    } else if (status == CSL_OK) {
+        status = run_rounds(&run);
+        status = status == CSL_OK ? finish(&run) : status;
+        if (status != CSL_OK && run.rank == 0) {
+            csl_run_leave_unfinished(&run);
+        }
     }
-    status = status == CSL_OK ? run_rounds(&run) : status;
-    status = status == CSL_OK ? finish(&run) : status;
     csl_communicator_on_wait(communicator, NULL, NULL);
     csl_run_clear(&run);
     return status;

@@ -82,7 +82,9 @@ typedef struct csl_federated_run {
     csl_study *study;
     uint8_t study_digest[CSL_SHA256_SIZE];
     char study_sha256[CSL_SHA256_TEXT_SIZE];
-    char directory[CSL_PATH_MAX];
+    char home[CSL_PATH_MAX];      /* where the results belong; rank 0 */
+    char directory[CSL_PATH_MAX]; /* where they are written */
+    bool staged; /* these differ: an earlier run's results are replaced at the end */
     char data_directory[CSL_PATH_MAX]; /* of the institution files */
     char (*files)[CSL_PATH_MAX];       /* [institutions] */
     csl_placement placement;
@@ -206,23 +208,31 @@ void csl_run_add_memory(const csl_federated_run *run, csl_event *event);
 CSL_MUST_CHECK csl_status csl_run_keep_updates(csl_federated_run *run,
                                                uint32_t round,
                                                const double *weights);
-/* Rank 0: removes the updates of an earlier run from the folder. */
-void csl_run_forget_updates(const csl_federated_run *run);
 
 /* run_setup.c: collective; rank 0 of a verbose run learns what every rank computes on */
 CSL_MUST_CHECK csl_status csl_run_share_devices(csl_federated_run *run);
-/* Rank 0: takes away what a run made that could not start; an earlier folder is left as it is. */
+
+/* run_folder.c: all on rank 0 only */
+CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);
+/* Takes away what a run made that could not start; an earlier folder is left as it is. */
 void csl_run_abandon_directory(const csl_federated_run *run);
+/* Says where a run that ends early left its results, if not in the folder that was asked for. */
+void csl_run_leave_unfinished(const csl_federated_run *run);
+/* The complete results take the place of an earlier run's, by renaming alone: no room is needed. */
+CSL_MUST_CHECK csl_status csl_run_publish(csl_federated_run *run);
+/* path_out: [CSL_PATH_MAX] of a file of the run. */
+CSL_MUST_CHECK csl_status csl_run_path(const csl_federated_run *run,
+                                       const char *name,
+                                       char *path_out);
 
 /* run_output.c: all on rank 0 only */
-CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_open_outputs(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_write_start(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_write_round(csl_federated_run *run,
                                               const csl_round_record *record,
                                               bool is_best);
+/* Closes the files, publishes them, then shows the results. */
 CSL_MUST_CHECK csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site);
-CSL_MUST_CHECK csl_status csl_run_close_outputs(csl_federated_run *run);
 void csl_run_show(csl_federated_run *run, const csl_text *text);
 
 #endif

@@ -4,12 +4,10 @@
 #include <consilium/files.h>
 #include <consilium/log.h>
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 void csl_run_show(csl_federated_run *run, const csl_text *text)
@@ -17,77 +15,6 @@ void csl_run_show(csl_federated_run *run, const csl_text *text)
     if (run->options->table) {
         run->options->table(run->options->context, csl_text_string(text));
     }
-}
-
-static csl_status path_in_run(const csl_federated_run *run, const char *name, char *path_out)
-{
-    int length = snprintf(path_out, CSL_PATH_MAX, "%s/%s", run->directory, name);
-    return length < CSL_PATH_MAX
-               ? CSL_OK
-               : csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
-}
-
-static csl_status make_folders(char *path, bool *made_out)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        bool failed = mkdir(path, 0777) != 0 && errno != EEXIST;
-        csl_status status =
-            failed ? csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno)) : CSL_OK;
-        *slash = '/';
-        CSL_TRY(status);
-    }
-    *made_out = mkdir(path, 0777) == 0;
-    if (!*made_out && errno != EEXIST) {
-        return csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno));
-    }
-    return CSL_OK;
-}
-
-csl_status csl_run_claim_directory(csl_federated_run *run)
-{
-    const char *wanted = run->options->directory;
-    int length = wanted ? snprintf(run->directory, CSL_PATH_MAX, "%s", wanted)
-                        : snprintf(run->directory, CSL_PATH_MAX, "runs/%s", run->study->name);
-    if (length == 0 || length >= CSL_PATH_MAX) {
-        return csl_fail(CSL_E_RANGE, "run directory: expected a path of 1 to %d bytes",
-                        CSL_PATH_MAX - 1);
-    }
-    char path[CSL_PATH_MAX];
-    CSL_TRY(path_in_run(run, "study.yaml", path));
-    struct stat info;
-    if (stat(path, &info) == 0 && !run->options->overwrite) {
-        return csl_fail(CSL_E_STATE,
-                        "%s already holds a run; choose another folder with --out, or replace it "
-                        "with --overwrite",
-                        run->directory);
-    }
-    return make_folders(run->directory, &run->made_directory);
-}
-
-void csl_run_abandon_directory(const csl_federated_run *run)
-{
-    if (!run->made_directory) {
-        return;
-    }
-    uint32_t count = run->data_directory[0] && run->files ? run->study->institutions.count : 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (run->files[i][0]) {
-            remove(run->files[i]);
-        }
-    }
-    if (run->data_directory[0]) {
-        remove(run->data_directory);
-    }
-    static const char *const names[] = {"institutions.json", "metrics.csv", "rounds.jsonl",
-                                        "study.yaml"};
-    char path[CSL_PATH_MAX];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (path_in_run(run, names[i], path) == CSL_OK) {
-            remove(path);
-        }
-    }
-    remove(run->directory);
 }
 
 static csl_status append(csl_line_file *file, csl_text *text, csl_status status)
@@ -105,7 +32,7 @@ static csl_status append(csl_line_file *file, csl_text *text, csl_status status)
 static csl_status write_study(csl_federated_run *run)
 {
     char path[CSL_PATH_MAX];
-    CSL_TRY(path_in_run(run, "study.yaml", path));
+    CSL_TRY(csl_run_path(run, "study.yaml", path));
     csl_text text = {0};
     csl_text_format(&text, "# The study as it was run, every key with its value.\n# sha256: %s\n",
                     run->study_sha256);
@@ -119,13 +46,12 @@ static csl_status write_study(csl_federated_run *run)
 csl_status csl_run_open_outputs(csl_federated_run *run)
 {
     char path[CSL_PATH_MAX];
-    csl_run_forget_updates(run);
     CSL_TRY(write_study(run));
-    CSL_TRY(path_in_run(run, "metrics.csv", path));
+    CSL_TRY(csl_run_path(run, "metrics.csv", path));
     CSL_TRY(csl_line_file_open(path, 0, &run->metrics_file));
     csl_text text = {0};
     CSL_TRY(append(run->metrics_file, &text, csl_metrics_csv_heading(run->spec->task, &text)));
-    CSL_TRY(path_in_run(run, "rounds.jsonl", path));
+    CSL_TRY(csl_run_path(run, "rounds.jsonl", path));
     return csl_line_file_open(path, 0, &run->rounds_file);
 }
 
@@ -186,12 +112,13 @@ static void add_summary(const csl_federated_run *run, csl_text *text)
         csl_text_format(text, "%u of them take part in each round.\n",
                         study->institutions.per_round);
     }
-    csl_text_format(text,
-                    "%u rank%s, device %s, %u thread%s an institution%s. Results go to %s\n\n",
-                    run->rank_count, run->rank_count == 1 ? "" : "s",
-                    csl_device_get_info(run->devices[0])->description, study->threads,
-                    study->threads == 1 ? "" : "s",
-                    study->institutions.ranks_each > 1 ? " shard" : "", run->directory);
+    csl_text_format(
+        text, "%u rank%s, device %s, %u thread%s an institution%s.\nResults go to %s%s%s\n\n",
+        run->rank_count, run->rank_count == 1 ? "" : "s",
+        csl_device_get_info(run->devices[0])->description, study->threads,
+        study->threads == 1 ? "" : "s", study->institutions.ranks_each > 1 ? " shard" : "",
+        run->directory, run->staged ? ", and at the end replace those in " : "",
+        run->staged ? run->home : "");
     csl_run_describe_attackers(run, text);
 }
 
@@ -250,7 +177,7 @@ static csl_status
 write_model(csl_federated_run *run, const char *name, const float *weights, uint32_t round)
 {
     char path[CSL_PATH_MAX];
-    CSL_TRY(path_in_run(run, name, path));
+    CSL_TRY(csl_run_path(run, name, path));
     return csl_model_write(path, run->spec, weights, run->study_sha256, round);
 }
 
@@ -260,8 +187,8 @@ static bool give_second_name(const csl_federated_run *run, const char *name, con
 {
     char paths[2][CSL_PATH_MAX];
     char temporary[CSL_PATH_MAX + 8];
-    if (path_in_run(run, name, paths[0]) != CSL_OK ||
-        path_in_run(run, second, paths[1]) != CSL_OK) {
+    if (csl_run_path(run, name, paths[0]) != CSL_OK ||
+        csl_run_path(run, second, paths[1]) != CSL_OK) {
         return false;
     }
     snprintf(temporary, sizeof temporary, "%s.tmp", paths[1]);
@@ -365,7 +292,7 @@ static csl_status add_cross_site(csl_federated_run *run, const double *values, c
         status = csl_cross_site_csv(names, count + 1, names + 1, count, values, &file);
     }
     status = status == CSL_OK ? csl_text_status(&file) : status;
-    status = status == CSL_OK ? path_in_run(run, "cross-site.csv", path) : status;
+    status = status == CSL_OK ? csl_run_path(run, "cross-site.csv", path) : status;
     status = status == CSL_OK ? csl_file_write(path, file.bytes, file.size) : status;
     csl_text_clear(&file);
     free(names);
@@ -409,6 +336,15 @@ static csl_status write_end_event(csl_federated_run *run)
     return status;
 }
 
+static csl_status close_outputs(csl_federated_run *run)
+{
+    csl_status metrics = csl_line_file_close(run->metrics_file);
+    run->metrics_file = NULL;
+    csl_status rounds = csl_line_file_close(run->rounds_file);
+    run->rounds_file = NULL;
+    return metrics != CSL_OK ? metrics : rounds;
+}
+
 csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
 {
     CSL_TRY(write_institution_events(run));
@@ -430,6 +366,9 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
     if (status == CSL_OK && cross_site) {
         status = add_cross_site(run, cross_site, &text);
     }
+    csl_status closed = close_outputs(run);
+    status = status == CSL_OK ? closed : status;
+    status = status == CSL_OK ? csl_run_publish(run) : status;
     if (status == CSL_OK) {
         csl_run_describe_outcome(run, &text);
         csl_text_format(&text,
@@ -442,13 +381,4 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
     }
     csl_text_clear(&text);
     return status;
-}
-
-csl_status csl_run_close_outputs(csl_federated_run *run)
-{
-    csl_status metrics = csl_line_file_close(run->metrics_file);
-    run->metrics_file = NULL;
-    csl_status rounds = csl_line_file_close(run->rounds_file);
-    run->rounds_file = NULL;
-    return metrics != CSL_OK ? metrics : rounds;
 }

@@ -3,7 +3,6 @@
 
 #include <consilium/updates.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,26 +82,4 @@ csl_status csl_run_keep_updates(csl_federated_run *run, uint32_t round, const do
     free(vector);
     return csl_communicator_is_broken(run->communicator) ? status
                                                          : csl_agree(run->communicator, status);
-}
-
-static int is_update_file(const struct dirent *entry)
-{
-    unsigned round = 0;
-    char end[4] = "";
-    return sscanf(entry->d_name, "round-%6u.%3s", &round, end) == 2 && strcmp(end, "h5") == 0;
-}
-
-void csl_run_forget_updates(const csl_federated_run *run)
-{
-    char folder[CSL_PATH_MAX + 16];
-    snprintf(folder, sizeof folder, "%s/updates", run->directory);
-    struct dirent **entries = NULL;
-    int found = scandir(folder, &entries, is_update_file, alphasort);
-    for (int i = 0; i < found; i++) {
-        char path[CSL_PATH_MAX + 320];
-        snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
-        remove(path);
-        free(entries[i]);
-    }
-    free(entries);
 }

@@ -8,7 +8,7 @@ if mountpoint -q "$work/disk" 2>/dev/null; then
 fi
 . "$here/harness.sh"
 mkdir disk
-if ! mount -t tmpfs -o size=3m tmpfs disk 2>/dev/null; then
+if ! mount -t tmpfs -o size=5m tmpfs disk 2>/dev/null; then
     echo 'skipped: a file system cannot be mounted here'
     exit 77
 fi
@@ -63,11 +63,21 @@ done
 [ ! -e disk/big.h5 ] || fail 'a torn data set was left'
 cp study.yaml disk/study.yaml
 rm -rf disk/parts disk/filler
-# Over an earlier model: the old one stays until the new one is whole.
-fill 8
-expect 1 'No space left on device' "$consilium" run study.yaml --out disk/first --overwrite --quiet \
-    --set seed=6
+# Over an earlier run: nothing of it is touched before the new one is complete, however far that
+# gets. The second number is more than one model, so the disk is full in the middle of the rounds.
+before=$(fingerprint disk/first)
+for kilobytes in 0 8 400 1200; do
+    fill $kilobytes
+    expect 1 'No space left on device' "$consilium" run study.yaml --out disk/first --overwrite \
+        --set seed=6 --set rounds=3 --set output.updates=all
+    [ "$(fingerprint disk/first | grep -v /unfinished/)" = "$before" ] ||
+        fail "with $kilobytes KiB the earlier run was changed"
+    rm -f disk/filler
+done
+grep -q 'earlier results in disk/first are as they were' complaints.txt ||
+    fail 'not told what became of the earlier run'
 rm -f disk/filler
 expect 0 'all together' "$consilium" run study.yaml --out disk/first --overwrite --quiet
+[ ! -e disk/first/unfinished ] || fail 'a complete run left its unfinished folder'
 [ -z "$(find disk -name '*.tmp*' -o -name '.*.h5*')" ] || fail 'temporary files were left'
 echo 'full disks are told'

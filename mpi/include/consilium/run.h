@@ -39,7 +39,7 @@ typedef struct csl_run_options {
     size_t override_count;
     bool *study_refused;         /* set where the study itself is the failure; may be NULL */
     const char *directory;       /* run directory; NULL: "runs/" and the study's name */
-    bool overwrite;              /* an existing run in it is replaced */
+    bool overwrite;              /* an existing run in it is replaced when this one is complete */
     bool verbose;                /* also the table of ranks */
     const uint32_t *aggregators; /* [aggregator_count] ranks that aggregate, ascending */
     uint32_t aggregator_count;   /* 0: all */
@@ -54,8 +54,16 @@ typedef struct csl_run_options {
     void (*progress)(void *context, const csl_run_progress *progress);
 } csl_run_options;
 
-/* Collective. Every rank returns the same status; csl_agreed_rank found it. Errors: those of the
- * study, the data, training and files; E_STATE (stopped, or the run directory is taken). */
+/*
+ * Collective. Every rank returns the same status; csl_agreed_rank found it.
+ *
+ * With `overwrite` an earlier run's results stay as they are until this run has all of its own:
+ * they are written into the directory's folder `unfinished` and take their places by renaming. A
+ * run that ends early leaves them there.
+ *
+ * Errors: those of the study, the data, training and files; E_STATE (stopped, or the run directory
+ * is taken); E_INVALID_ARG (the run would write over its study or data).
+ */
 CSL_API CSL_MUST_CHECK csl_status csl_run(csl_communicator *communicator,
                                           const csl_run_options *options);
 
