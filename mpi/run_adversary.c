@@ -108,7 +108,6 @@ csl_run_attack(csl_federated_run *run, csl_update_block *block, csl_aggregate_in
     }
     block->rows = state->rows;
     input->rows = state->rows;
-    input->finite = false;
     return CSL_OK;
 }
 

@@ -92,7 +92,6 @@ static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, fl
         .weights = block->weights,
         .institutions = block->institutions,
         .round = block->round,
-        .finite = true, /* csl_federation_update refuses an update that is not */
         .exchange = {.context = run->communicator, .sum_int64 = add_over_ranks},
         .memory = run->memory,
     };

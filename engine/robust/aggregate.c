@@ -91,12 +91,13 @@ static void free_rows(csl_aggregation *a)
     free(a->mix);
     free(a->row_distance);
     free(a->row_norm);
+    free(a->known_norm);
     free(a->row_of);
     free(a->scale);
     free(a->score);
     free(a->weight);
     free(a->chosen);
-    a->mix = a->row_distance = a->row_norm = a->scale = a->score = a->weight = NULL;
+    a->mix = a->row_distance = a->row_norm = a->known_norm = a->scale = a->score = a->weight = NULL;
     a->row_of = a->chosen = NULL;
     a->chosen_count = 0;
 }
@@ -241,10 +242,9 @@ static uint32_t digest_task(const csl_aggregation *a)
 static csl_status agree_on_task(csl_aggregation *a, csl_status own)
 {
     int64_t digest = own == CSL_OK ? digest_task(a) : 0;
-    int64_t sums[] = {!a->input->finite, 1, digest};
+    int64_t sums[] = {1, digest};
     CSL_TRY(csl_share(a, own, sums, sizeof sums / sizeof *sums));
-    a->finite = sums[0] == 0;
-    if (sums[2] != sums[1] * digest) {
+    if (sums[1] != sums[0] * digest) {
         own = csl_fail(CSL_E_INVALID_ARG,
                        "aggregation: ranks were handed different specifications, rows or rounds");
     }
@@ -261,10 +261,9 @@ static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
          * where there are any, the pass is repeated without their rows. */
         CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
     }
-    bool on_the_way = by_columns && !a->finite;
-    CSL_TRY(csl_share(a, csl_gather_sums(a, needs, on_the_way ? out : NULL), NULL, 0));
+    CSL_TRY(csl_share(a, csl_gather_sums(a, needs, by_columns ? out : NULL), NULL, 0));
     CSL_TRY(count_refused(a)); /* from shared sums: the same everywhere */
-    if (!on_the_way || a->report->refused_count > 0) {
+    if (!by_columns || a->report->refused_count > 0) {
         CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
         CSL_TRY(csl_write_answer(a, out));
     }

@@ -20,24 +20,25 @@ typedef struct csl_aggregation {
     const csl_kernels *kernels;
     csl_aggregate_report *report;
     uint32_t f;  /* declared minus refused */
-    bool finite; /* on all ranks */
     bool parted; /* the ranks have agreed on a failure: nothing is exchanged any more */
     uint32_t live_count;
     uint32_t *live;       /* [live_count] index of the input row */
     double *live_weights; /* [live_count] by the weights policy, sum 1 */
     /* Matrices over the points, stride point_count = live_count + CSL_EXTRA_POINTS. */
     uint32_t point_count;
-    double *distance;    /* squared distances, or NULL */
-    double *product;     /* inner products of live rows and the centre, or NULL */
-    double *norm;        /* [live_count] squared, or NULL */
-    bool has_centre;     /* the same on all ranks; without one the centre is the zero vector */
-    const float *centre; /* device: memory or root; NULL too where there are no local columns */
+    double *distance;     /* squared distances, or NULL */
+    double *product;      /* inner products of live rows and the centre, or NULL */
+    bool median_products; /* of the coordinate median too */
+    double *norm;         /* [live_count] squared, or NULL */
+    bool has_centre;      /* the same on all ranks; without one the centre is the zero vector */
+    const float *centre;  /* device: memory or root; NULL too where there are no local columns */
     /* Virtual rows: affine combinations of points, coefficients add up to 1. */
     uint32_t row_count;
     bool mixed;           /* not simply the live rows */
     double *mix;          /* [row_count][point_count] */
     double *row_distance; /* [row_count][row_count] squared, or NULL */
     double *row_norm;     /* [row_count] squared, or NULL */
+    double *known_norm;   /* [row_count] squared, where it needs no distances; else NaN */
     uint32_t *row_of;     /* [live_count] virtual row that a live row is reported with */
     double *scale;        /* [live_count] product of all clipping factors */
     double *score;        /* [row_count] what the rule ranked by; NaN at first */
@@ -108,13 +109,34 @@ csl_status csl_median(const double *values, uint32_t n, double *median_out);
  * off-diagonal element moves an eigenvalue (Golub and Van Loan, section 8.5).
  */
 csl_status csl_jacobi(double *matrix, uint32_t n, double *values_out, double *vectors_out);
-/* Squared distances of the affine combinations in rows of mix [m][p] from those of p points. */
-csl_status csl_mix_distances(
-    const double *mix, uint32_t m, const double *distance, uint32_t p, double *distance_out);
-/* From the point sum_k weight[k] x_k (weights add up to 1) to each of p points. out [p]. */
-void csl_distances_to(const double *weight, const double *distance, uint32_t p, double *out);
 /* Inner products <x_i - c, x_j - c> about the weighted centre c of n points. */
 void csl_centred_products(const double *weight, const double *distance, uint32_t n, double *out);
+
+/* frame.c: distances of mixtures. */
+
+/* The virtual rows and one more point behind them. */
+typedef struct csl_frame {
+    uint32_t count;     /* row_count + 1 */
+    uint32_t reference; /* the virtual row nearest to most others */
+    double near;        /* its squared distance to the farthest of the nearest half */
+    double *distance;   /* [count][count] squared */
+    double *gram;       /* [count][count] <v_i - v_reference, v_j - v_reference>; see below */
+    double *mix;        /* [count][point_count] */
+    double *mixed;      /* mix times the points' inner products */
+} csl_frame;
+
+/* The row of n whose (n/2)-th nearest other is nearest, at squared distance *near_out. */
+csl_status csl_reference(
+    const double *distance, size_t stride, uint32_t n, uint32_t *row_out, double *near_out);
+/* Measures the virtual rows; closed by csl_frame_close. weighs: rows far out may get small weights,
+ * and gram is filled. May read the columns once more (csl_gather_products). */
+csl_status
+csl_frame_open(csl_aggregation *a, enum csl_extra_point extra, bool weighs, csl_frame *frame);
+void csl_frame_close(csl_frame *frame);
+/* Squared distances from the point sum_k weight[k] v_k (weights add up to 1). out [count]. */
+void csl_frame_distances(const csl_frame *frame, const double *weight, double *out);
+/* ||sum_k step[k] v_k||^2 where the steps add up to 0. */
+double csl_frame_length(const csl_frame *frame, const double *step);
 
 /* passes.c: everything that reads the columns. */
 /* Norms, distances and products of the live rows; rows that cannot take part leave the live ones.
@@ -129,6 +151,8 @@ csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_
 /* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */
 csl_status
 csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, float *values_out);
+/* Inner products of the live rows and the centre into a->product. */
+csl_status csl_gather_products(csl_aggregation *a);
 /* Inner products of the histories (with the live rows added to them) into a->product. */
 csl_status csl_gather_history(csl_aggregation *a);
 /* Adds values over the ranks; what one rank fails with, all return. */
@@ -148,8 +172,9 @@ csl_status csl_rows_start(csl_aggregation *a);
 csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs);
 /* Replaces the virtual rows by matrix [m][row_count] times them. */
 csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m);
-/* Scales virtual row r by factor[r] towards the origin. */
-csl_status csl_rows_scale(csl_aggregation *a, const double *factor);
+/* Scales virtual row r by factor[r] towards the origin. squared_norm: what those with a factor
+ * other than 1 then have, or NaN. */
+csl_status csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm);
 /* The answer is sum_r weight[r] times virtual row r, plus remainder times the origin. */
 csl_status csl_answer_rows(csl_aggregation *a, const double *weight);
 /* The answer is the mean of the `keep` virtual rows first in the order of `score`. */

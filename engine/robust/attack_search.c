@@ -67,7 +67,6 @@ static csl_status try_factor(search *s, double factor, double *deviation_out)
     if (status == CSL_OK) {
         input.rows = s->rows;
         input.memory = memory;
-        input.finite = false; /* a large factor may overflow */
         for (uint32_t k = 0; input.root && k < job->hostile_count; k++) {
             bool own = input.root == job->aggregation->rows[job->input->hostile[k]];
             input.root = own ? job->out[0] : input.root;

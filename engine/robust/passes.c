@@ -216,12 +216,10 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
     uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
     for (uint32_t i = 0; i < n + (centre ? 1 : 0); i++) {
         uint32_t pi = i < n ? i : csl_extra(a, CSL_POINT_CENTRE);
-        if (sums->norms) {
-            double norm = csl_exact_value(&sums->norms[place[i]]);
-            a->norm[i] = norm;
-            if (a->distance) {
-                a->distance[(size_t)pi * p + origin] = a->distance[(size_t)origin * p + pi] = norm;
-            }
+        double norm = csl_exact_value(&sums->norms[place[i]]);
+        a->norm[i] = norm;
+        if (a->distance) {
+            a->distance[(size_t)pi * p + origin] = a->distance[(size_t)origin * p + pi] = norm;
         }
         for (uint32_t j = i; j < n + (centre ? 1 : 0); j++) {
             uint32_t pj = j < n ? j : csl_extra(a, CSL_POINT_CENTRE);
@@ -263,15 +261,13 @@ static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status sta
     return share_sums(a, status, g->sums.products, csl_product_count(n, n));
 }
 
-static csl_status allocate_sums(csl_aggregation *a, uint32_t needs, gathering *g)
+static csl_status allocate_sums(uint32_t needs, gathering *g)
 {
     size_t n = g->row_count;
     csl_row_geometry *sums = &g->sums;
-    bool fail = false;
-    if (!a->finite || (needs & CSL_NEEDS_NORMS)) {
-        sums->norms = calloc(n, sizeof *sums->norms);
-        fail = !sums->norms;
-    }
+    /* Always: which rows are refused depends on the rows alone, not on the rule. */
+    sums->norms = calloc(n, sizeof *sums->norms);
+    bool fail = !sums->norms;
     if (needs & CSL_NEEDS_DISTANCES) {
         sums->distances = calloc(csl_pair_count(n, n) + 1, sizeof *sums->distances);
         fail = fail || !sums->distances;
@@ -287,9 +283,6 @@ static csl_status allocate_sums(csl_aggregation *a, uint32_t needs, gathering *g
 /* Rows that cannot take part are lost; a trusted update that cannot ends the aggregation. */
 static csl_status sort_out(csl_aggregation *a, gathering *g, bool *lost)
 {
-    if (!g->sums.norms) {
-        return CSL_OK;
-    }
     a->report->refused_count = find_lost(a, g, lost);
     if (g->row_count > a->live_count && !usable(g, a->live_count)) {
         return csl_fail(CSL_E_RANGE, "aggregation: the trusted update is not finite");
@@ -301,14 +294,12 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
     gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0)};
     bool *lost = calloc(a->live_count, sizeof *lost);
-    csl_status status =
-        lost ? allocate_sums(a, needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
+    csl_status status = lost ? allocate_sums(needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
     if (status == CSL_OK && out) {
         status = csl_answer_prepare(a, out, &g.answer);
     }
-    bool measures = g.sums.norms || g.sums.distances || g.sums.products;
-    if (status == CSL_OK && (measures || g.answer)) {
-        size_t step = measures && g.answer ? csl_cache_step(a) : 0;
+    if (status == CSL_OK) {
+        size_t step = g.answer ? csl_cache_step(a) : 0;
         status = csl_visit(a, step, a->centre, gather_block, &g);
     }
     status = exchange_sums(a, &g, status);
@@ -340,6 +331,7 @@ typedef struct median_pass {
     csl_select_spec select;
     float *median; /* device, one block */
     csl_exact_sum *distances;
+    csl_exact_sum *products; /* [1 + live_count] of the median, itself first; or NULL */
     csl_exact_sum norm;
 } median_pass;
 
@@ -361,16 +353,36 @@ static csl_status median_block(csl_aggregation *a, const csl_block *columns, voi
     if (status == CSL_OK) {
         status = a->kernels->row_squared_norms(device, rows, 1, columns->count, NULL, &pass->norm);
     }
+    if (status == CSL_OK && pass->products) {
+        status =
+            a->kernels->row_inner_products(device, rows, n + 1, 1, columns->count, pass->products);
+    }
     free(rows);
     return status;
 }
 
-csl_status csl_gather_median(csl_aggregation *a)
+static void store_median(csl_aggregation *a, const median_pass *pass)
 {
     uint32_t n = a->live_count;
     uint32_t p = a->point_count;
     uint32_t centre = csl_extra(a, CSL_POINT_MEDIAN);
     uint32_t origin = csl_extra(a, CSL_POINT_ORIGIN);
+    for (uint32_t i = 0; i < n; i++) {
+        double value = csl_exact_value(&pass->distances[i]);
+        a->distance[(size_t)i * p + centre] = a->distance[(size_t)centre * p + i] = value;
+    }
+    double norm = csl_exact_value(&pass->norm);
+    a->distance[(size_t)origin * p + centre] = a->distance[(size_t)centre * p + origin] = norm;
+    for (uint32_t i = 0; pass->products && i < n; i++) {
+        double value = csl_exact_value(&pass->products[i + 1]);
+        a->product[(size_t)i * p + centre] = a->product[(size_t)centre * p + i] = value;
+    }
+    a->median_products = pass->products != NULL;
+}
+
+csl_status csl_gather_median(csl_aggregation *a)
+{
+    uint32_t n = a->live_count;
     size_t step = csl_cache_step(a);
     double *mix = a->mixed ? csl_live_mix(a, NULL, a->row_count) : NULL;
     median_pass pass = {.select = {.kind = CSL_SELECT_MEDIAN,
@@ -378,7 +390,9 @@ csl_status csl_gather_median(csl_aggregation *a)
                                    .host_mix = mix}};
     void *memory = NULL;
     pass.distances = calloc((size_t)n + 1, sizeof *pass.distances);
-    csl_status status = pass.distances && (mix || !a->mixed)
+    pass.products = a->product ? calloc((size_t)n + 1, sizeof *pass.products) : NULL;
+    bool complete = pass.distances && (mix || !a->mixed) && (pass.products || !a->product);
+    csl_status status = complete
                             ? csl_device_alloc(a->input->device, step * sizeof(float), &memory)
                             : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the median");
     pass.median = memory;
@@ -389,16 +403,15 @@ csl_status csl_gather_median(csl_aggregation *a)
     if (status == CSL_OK) {
         status = exact_to_double(a, pass.distances, n, status);
     }
-    for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
-        double value = csl_exact_value(&pass.distances[i]);
-        a->distance[(size_t)i * p + centre] = a->distance[(size_t)centre * p + i] = value;
+    if (status == CSL_OK && a->product) {
+        status = exact_to_double(a, pass.products, (size_t)n + 1, status);
     }
     if (status == CSL_OK) {
-        double norm = csl_exact_value(&pass.norm);
-        a->distance[(size_t)origin * p + centre] = a->distance[(size_t)centre * p + origin] = norm;
+        store_median(a, &pass);
     }
     csl_device_free(a->input->device, memory);
     free(pass.distances);
+    free(pass.products);
     free(mix);
     return status;
 }

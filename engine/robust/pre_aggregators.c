@@ -62,7 +62,8 @@ csl_status csl_pre_bucketing(csl_aggregation *a)
     return status;
 }
 
-static csl_status scale_to(csl_aggregation *a, double radius)
+/* Shortened rows have exactly that norm afterwards, so that ties among them are ties. */
+static csl_status scale_to(csl_aggregation *a, double radius, double squared)
 {
     double *factor = csl_numbers(a->row_count, 1);
     if (!factor) {
@@ -72,7 +73,7 @@ static csl_status scale_to(csl_aggregation *a, double radius)
         double norm = sqrt(a->row_norm[r]);
         factor[r] = norm > radius ? radius / norm : 1;
     }
-    csl_status status = csl_rows_scale(a, factor);
+    csl_status status = csl_rows_scale(a, factor, squared);
     free(factor);
     return status;
 }
@@ -80,20 +81,19 @@ static csl_status scale_to(csl_aggregation *a, double radius)
 static csl_status clip_rows(csl_aggregation *a, double radius)
 {
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_NORMS));
-    if (radius == 0) {
-        double median = 0;
-        CSL_TRY(csl_median(a->row_norm, a->row_count, &median));
-        if (a->row_count % 2 == 0) { /* the mean of the two middle norms, not of their squares */
-            double low = 0;
-            double high = 0;
-            CSL_TRY(csl_order_statistic(a->row_norm, a->row_count, a->row_count / 2 - 1, &low));
-            CSL_TRY(csl_order_statistic(a->row_norm, a->row_count, a->row_count / 2, &high));
-            radius = low == high ? sqrt(low) : (sqrt(low) + sqrt(high)) / 2;
-        } else {
-            radius = sqrt(median);
+    double squared = radius * radius;
+    if (radius == 0) { /* the mean of the two middle norms, not of their squares */
+        uint32_t m = a->row_count;
+        double low = 0;
+        CSL_TRY(csl_order_statistic(a->row_norm, m, (m - 1) / 2, &low));
+        CSL_TRY(csl_order_statistic(a->row_norm, m, m / 2, &squared));
+        radius = sqrt(squared);
+        if (low != squared) {
+            radius = (sqrt(low) + sqrt(squared)) / 2;
+            squared = radius * radius;
         }
     }
-    return scale_to(a, radius);
+    return scale_to(a, radius, squared);
 }
 
 csl_status csl_pre_clipping(csl_aggregation *a)
@@ -131,5 +131,5 @@ csl_status csl_pre_arc(csl_aggregation *a)
     double limit = 0;
     clipped = clipped < m ? clipped : m - 1;
     CSL_TRY(csl_order_statistic(a->row_norm, m, m - 1 - (uint32_t)clipped, &limit));
-    return scale_to(a, sqrt(limit));
+    return scale_to(a, sqrt(limit), limit);
 }

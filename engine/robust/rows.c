@@ -17,7 +17,9 @@ csl_status csl_rows_start(csl_aggregation *a)
     a->weight = csl_numbers(a->point_count, 1);
     a->row_of = calloc(n, sizeof *a->row_of);
     a->chosen = calloc(n, sizeof *a->chosen);
-    if (!a->mix || !a->scale || !a->score || !a->weight || !a->row_of || !a->chosen) {
+    a->known_norm = csl_numbers(n, 1);
+    if (!a->known_norm || !a->mix || !a->scale || !a->score || !a->weight || !a->row_of ||
+        !a->chosen) {
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %u rows", n);
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -25,30 +27,26 @@ csl_status csl_rows_start(csl_aggregation *a)
         a->scale[i] = 1;
         a->score[i] = NAN;
         a->row_of[i] = i;
+        a->known_norm[i] = a->norm ? a->norm[i] : NAN;
     }
     return CSL_OK;
 }
 
-/* Distances among the virtual rows and the origin as one more row. */
+/* Distances among the virtual rows, and norms as distances from the origin. */
 static csl_status measure_mixed(csl_aggregation *a)
 {
     uint32_t m = a->row_count;
-    uint32_t p = a->point_count;
-    double *mix = csl_numbers(m + 1, p);
-    double *all = csl_numbers(m + 1, m + 1);
-    csl_status status = mix && all ? CSL_OK : CSL_E_NO_MEMORY;
-    if (status == CSL_OK) {
-        memcpy(mix, a->mix, (size_t)m * p * sizeof *mix);
-        mix[(size_t)m * p + csl_extra(a, CSL_POINT_ORIGIN)] = 1;
-        status = csl_mix_distances(mix, m + 1, a->distance, p, all);
+    csl_frame frame;
+    CSL_TRY(csl_frame_open(a, CSL_POINT_ORIGIN, false, &frame));
+    for (uint32_t r = 0; r < m; r++) {
+        const double *row = frame.distance + (size_t)r * (m + 1);
+        memcpy(a->row_distance + (size_t)r * m, row, m * sizeof *row);
+        /* Kept while the row stays as it is: what ties once ties for good. */
+        a->known_norm[r] = isnan(a->known_norm[r]) ? row[m] : a->known_norm[r];
+        a->row_norm[r] = a->known_norm[r];
     }
-    for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
-        memcpy(a->row_distance + (size_t)r * m, all + (size_t)r * (m + 1), m * sizeof *all);
-        a->row_norm[r] = all[(size_t)r * (m + 1) + m];
-    }
-    free(mix);
-    free(all);
-    return status;
+    csl_frame_close(&frame);
+    return CSL_OK;
 }
 
 csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
@@ -61,16 +59,16 @@ csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
     if (!a->row_norm || !a->row_distance) {
         return CSL_E_NO_MEMORY;
     }
-    if (a->mixed && a->distance) {
+    bool unknown = false;
+    for (uint32_t i = 0; i < m; i++) {
+        unknown = unknown || isnan(a->known_norm[i]);
+        a->row_norm[i] = a->known_norm[i];
+    }
+    if (a->mixed && a->distance && (unknown || (needs & CSL_NEEDS_DISTANCES))) {
         return measure_mixed(a);
     }
     for (uint32_t i = 0; i < m; i++) {
-        if (a->norm && (needs & CSL_NEEDS_NORMS)) {
-            /* Without distances a row can only have been scaled. */
-            double factor = a->mix[(size_t)i * a->point_count + i];
-            a->row_norm[i] = factor * factor * a->norm[i];
-        }
-        for (uint32_t j = 0; a->distance && j < m; j++) {
+        for (uint32_t j = 0; a->distance && !a->mixed && j < m; j++) {
             a->row_distance[(size_t)i * m + j] = a->distance[(size_t)i * a->point_count + j];
         }
     }
@@ -92,6 +90,9 @@ csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m)
             }
         }
     }
+    for (uint32_t r = 0; r < m && r < a->row_count; r++) {
+        a->known_norm[r] = NAN;
+    }
     free(a->mix);
     a->mix = mix;
     a->row_count = m;
@@ -99,7 +100,7 @@ csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m)
     return CSL_OK;
 }
 
-csl_status csl_rows_scale(csl_aggregation *a, const double *factor)
+csl_status csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm)
 {
     uint32_t p = a->point_count;
     for (uint32_t r = 0; r < a->row_count; r++) {
@@ -107,6 +108,7 @@ csl_status csl_rows_scale(csl_aggregation *a, const double *factor)
             continue;
         }
         a->mixed = true;
+        a->known_norm[r] = squared_norm;
         for (uint32_t j = 0; j < p; j++) {
             a->mix[(size_t)r * p + j] *= factor[r];
         }

@@ -1,97 +1,22 @@
-/* Geometric median, centered clipping and CAF: iterations that cost no pass over the data, since
- * every iterate is an affine combination of points whose distances are known. */
+/* Centered clipping and CAF: iterations that cost no pass over the data, since every iterate is an
+ * affine combination of points whose products are known. */
 #include "aggregation.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Squared distances among the virtual rows and one more point, [m + 1][m + 1]. */
-static csl_status rows_and_point(csl_aggregation *a, enum csl_extra_point extra, double *all_out)
-{
-    uint32_t m = a->row_count;
-    uint32_t p = a->point_count;
-    double *mix = csl_numbers(m + 1, p);
-    if (!mix) {
-        return CSL_E_NO_MEMORY;
-    }
-    memcpy(mix, a->mix, (size_t)m * p * sizeof *mix);
-    mix[(size_t)m * p + csl_extra(a, extra)] = 1;
-    csl_status status = csl_mix_distances(mix, m + 1, a->distance, p, all_out);
-    free(mix);
-    return status;
-}
-
-/* Smoothed Weiszfeld (Pillutla et al. 2019, algorithm 2) on coefficients. weight [m + 1]. */
-static void weiszfeld(csl_aggregation *a, const double *all, double *weight, double *distance)
-{
-    uint32_t m = a->row_count;
-    bool byzfl = a->spec->preset == CSL_PRESET_BYZFL;
-    double nu = csl_value(a, CSL_PARAMETER_NU, 1e-6);
-    double tolerance = csl_value(a, CSL_PARAMETER_TOLERANCE, 1e-12);
-    uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, byzfl ? 3 : 1000);
-    double before = INFINITY;
-    for (uint32_t step = 0; step < steps; step++) {
-        csl_distances_to(weight, all, m + 1, distance);
-        double objective = 0;
-        double sum = 0;
-        for (uint32_t i = 0; i < m; i++) {
-            double alpha = a->spec->weights != CSL_WEIGHTS_EQUAL ? a->live_weights[i] : 1.0 / m;
-            distance[i] = sqrt(distance[i]);
-            objective += alpha * distance[i];
-            weight[i] = alpha / fmax(nu > 0 ? nu : 1e-300, distance[i]);
-            sum += weight[i];
-        }
-        for (uint32_t i = 0; i < m; i++) {
-            weight[i] /= sum;
-        }
-        weight[m] = 0;
-        a->report->iterations = step + 1;
-        if (tolerance > 0 && fabs(before - objective) <= tolerance * objective) {
-            break;
-        }
-        before = objective;
-    }
-}
-
-csl_status csl_rule_geometric_median(csl_aggregation *a)
-{
-    uint32_t m = a->row_count;
-    double *all = csl_numbers(m + 1, m + 1);
-    double *weight = csl_numbers(m + 1, 1);
-    double *distance = csl_numbers(m + 1, 1);
-    csl_status status = all && weight && distance ? CSL_OK : CSL_E_NO_MEMORY;
-    if (status == CSL_OK) {
-        status = rows_and_point(a, CSL_POINT_ORIGIN, all);
-    }
-    if (status == CSL_OK) {
-        bool byzfl = a->spec->preset == CSL_PRESET_BYZFL; /* it starts at zero */
-        for (uint32_t i = 0; i < m; i++) {
-            double alpha = a->spec->weights != CSL_WEIGHTS_EQUAL ? a->live_weights[i] : 1.0 / m;
-            weight[i] = byzfl ? 0 : alpha;
-        }
-        weight[m] = byzfl ? 1 : 0;
-        weiszfeld(a, all, weight, distance);
-        status = csl_answer_rows(a, weight);
-    }
-    if (status == CSL_OK) {
-        csl_distances_to(weight, all, m + 1, distance);
-        csl_set_scores(a, "squared distance to the aggregate", distance);
-    }
-    free(all);
-    free(weight);
-    free(distance);
-    return status;
-}
-
-/* Karimireddy et al. 2021, equation 4. weight [m + 1], the last one of the centre. */
-static csl_status clip_towards(csl_aggregation *a, const double *all, double *weight, double *near)
+/* Karimireddy et al. 2021, equation 4. weight [m + 1], the last one of the centre; near [m + 1]. */
+static csl_status
+clip_towards(csl_aggregation *a, const csl_frame *frame, double *weight, double *near)
 {
     uint32_t m = a->row_count;
     double given = csl_value(a, CSL_PARAMETER_TAU, 10);
     uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, 1);
     for (uint32_t step = 0; step < steps; step++) {
-        csl_distances_to(weight, all, m + 1, near);
+        if (step > 0) { /* before the first step they are those to the centre, as measured */
+            csl_frame_distances(frame, weight, near);
+        }
         for (uint32_t i = 0; i < m; i++) {
             near[i] = sqrt(near[i]);
         }
@@ -121,26 +46,23 @@ static csl_status clip_towards(csl_aggregation *a, const double *all, double *we
 csl_status csl_rule_centered_clipping(csl_aggregation *a)
 {
     uint32_t m = a->row_count;
-    double *all = csl_numbers(m + 1, m + 1);
+    csl_frame frame;
+    bool iterates = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, 1) > 1;
+    CSL_TRY(csl_frame_open(a, CSL_POINT_CENTRE, iterates, &frame));
     double *weight = csl_numbers(m + 1, 1);
     double *near = csl_numbers(m + 1, 1);
-    csl_status status = all && weight && near ? CSL_OK : CSL_E_NO_MEMORY;
+    csl_status status = weight && near ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
-        status = rows_and_point(a, CSL_POINT_CENTRE, all);
-    }
-    if (status == CSL_OK) {
-        for (uint32_t i = 0; i < m; i++) {
-            near[i] = all[(size_t)m * (m + 1) + i];
-        }
+        memcpy(near, frame.distance + (size_t)m * (m + 1), (m + 1) * sizeof *near);
         csl_set_scores(a, "squared distance to the centre", near);
         weight[m] = 1;
-        status = clip_towards(a, all, weight, near);
+        status = clip_towards(a, &frame, weight, near);
     }
     if (status == CSL_OK) {
         status = csl_answer_rows(a, weight);
         a->weight[csl_extra(a, CSL_POINT_CENTRE)] += weight[m];
     }
-    free(all);
+    csl_frame_close(&frame);
     free(weight);
     free(near);
     return status;

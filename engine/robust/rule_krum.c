@@ -158,25 +158,14 @@ csl_status csl_rule_cge(csl_aggregation *a)
 
 csl_status csl_rule_aksel(csl_aggregation *a)
 {
+    csl_frame frame;
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES)); /* products first, where they are needed */
     CSL_TRY(csl_gather_median(a));
+    CSL_TRY(csl_frame_open(a, CSL_POINT_MEDIAN, false, &frame));
     uint32_t m = a->row_count;
-    uint32_t p = a->point_count;
-    double *mix = csl_numbers(m + 1, p);
-    double *all = csl_numbers(m + 1, m + 1);
-    csl_status status = mix && all ? CSL_OK : CSL_E_NO_MEMORY;
-    if (status == CSL_OK) {
-        for (size_t k = 0; k < (size_t)m * p; k++) {
-            mix[k] = a->mix[k];
-        }
-        mix[(size_t)m * p + csl_extra(a, CSL_POINT_MEDIAN)] = 1;
-        status = csl_mix_distances(mix, m + 1, a->distance, p, all);
-    }
-    if (status == CSL_OK) {
-        const double *score = all + (size_t)m * (m + 1);
-        uint32_t keep = csl_whole_value(a, CSL_PARAMETER_SELECT, (m + 1) / 2);
-        status = nearest(a, "squared distance to the coordinate median", score, keep);
-    }
-    free(mix);
-    free(all);
+    uint32_t keep = csl_whole_value(a, CSL_PARAMETER_SELECT, (m + 1) / 2);
+    const double *score = frame.distance + (size_t)m * (m + 1);
+    csl_status status = nearest(a, "squared distance to the coordinate median", score, keep);
+    csl_frame_close(&frame);
     return status;
 }

@@ -173,7 +173,7 @@ static csl_status signguard(csl_aggregation *a, double *features, double *norm, 
         kept += member[i];
         norm[i] = norm[i] > median ? median / norm[i] : 1;
     }
-    CSL_TRY(csl_rows_scale(a, norm));
+    CSL_TRY(csl_rows_scale(a, norm, NAN));
     a->report->empty = kept == 0;
     for (uint32_t i = 0; i < m; i++) {
         norm[i] = member[i] ? 1.0 / kept : 0;

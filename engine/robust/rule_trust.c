@@ -227,7 +227,7 @@ static csl_status flame(csl_aggregation *a, flame_work *w)
         }
     }
     csl_set_scores(a, "least cosine distance to a row kept", w->score);
-    CSL_TRY(csl_rows_scale(a, w->factor));
+    CSL_TRY(csl_rows_scale(a, w->factor, NAN));
     for (uint32_t i = 0; i < m; i++) {
         w->score[i] = w->member[i] ? 1.0 / kept : 0;
     }

@@ -116,6 +116,42 @@ csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, floa
     return status;
 }
 
+static csl_status product_block(csl_aggregation *a, const csl_block *columns, void *context)
+{
+    uint32_t n = a->live_count + (a->has_centre ? 1 : 0);
+    return a->kernels->row_inner_products(a->input->device, columns->rows, n, n, columns->count,
+                                          context);
+}
+
+csl_status csl_gather_products(csl_aggregation *a)
+{
+    uint32_t n = a->live_count + (a->has_centre ? 1 : 0);
+    size_t pairs = csl_product_count(n, n);
+    csl_exact_sum *sums = calloc(pairs, sizeof *sums);
+    double *product = csl_numbers(a->point_count, a->point_count);
+    csl_status status = sums && product
+                            ? csl_visit(a, 0, a->centre, product_block, sums)
+                            : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for products");
+    status = csl_share(a, status, (int64_t *)sums, pairs * sizeof *sums / sizeof(int64_t));
+    for (uint32_t i = 0; status == CSL_OK && i < n; i++) {
+        uint32_t pi = i < a->live_count ? i : csl_extra(a, CSL_POINT_CENTRE);
+        for (uint32_t j = i; j < n; j++) {
+            uint32_t pj = j < a->live_count ? j : csl_extra(a, CSL_POINT_CENTRE);
+            double value = csl_exact_value(&sums[csl_product_index(i, j, n)]);
+            product[(size_t)pi * a->point_count + pj] = value;
+            product[(size_t)pj * a->point_count + pi] = value;
+        }
+    }
+    free(sums);
+    if (status != CSL_OK) {
+        free(product);
+        return status;
+    }
+    free(a->product);
+    a->product = product;
+    return CSL_OK;
+}
+
 static csl_status history_block(csl_aggregation *a, const csl_block *columns, void *context)
 {
     float *const *history = context;

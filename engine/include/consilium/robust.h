@@ -194,7 +194,6 @@ typedef struct csl_aggregate_input {
     const uint32_t *institutions; /* [row_count] for the report and the history; NULL: 0, 1, ... */
     const float *root;            /* device: local columns of the trusted update, or NULL */
     uint32_t round;
-    bool finite; /* the caller has checked that every value is finite; holds if all ranks say so */
     csl_aggregate_exchange exchange;
     csl_aggregate_memory *memory; /* or NULL: every call is a first round */
 } csl_aggregate_input;
