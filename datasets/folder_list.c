@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "text_check.h"
+
 /* Names of one folder, sorted. */
 typedef struct name_list {
     char **names;
@@ -105,6 +107,22 @@ static int split_of(const char *name)
     return -1;
 }
 
+/* The name of a class goes into files and tables, unlike that of a picture. */
+static csl_status check_class_name(const csl_folder_list *list, const char *name)
+{
+    char problem[CSL_TEXT_PROBLEM_MAX];
+    if (!csl_text_is_sound(name, strlen(name), problem)) {
+        return csl_fail(CSL_E_FORMAT, "%s/%s: expected the name of a class in UTF-8, found %s",
+                        list->root, name, problem);
+    }
+    if (strlen(name) >= CSL_NAME_MAX) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s/%s: expected the name of a class below %d bytes, found %zu", list->root,
+                        name, CSL_NAME_MAX, strlen(name));
+    }
+    return CSL_OK;
+}
+
 static csl_status find_class(csl_folder_list *list, const char *name, uint32_t *index_out)
 {
     uint32_t index = 0;
@@ -112,11 +130,10 @@ static csl_status find_class(csl_folder_list *list, const char *name, uint32_t *
         index++;
     }
     if (index == list->class_count) {
-        if (index == CSL_CLASSES_MAX || strlen(name) >= CSL_NAME_MAX) {
-            return csl_fail(CSL_E_FORMAT,
-                            "%s: expected at most %d classes with names below %d bytes, found "
-                            "'%s' too",
-                            list->root, CSL_CLASSES_MAX, CSL_NAME_MAX, name);
+        CSL_TRY(check_class_name(list, name));
+        if (index == CSL_CLASSES_MAX) {
+            return csl_fail(CSL_E_FORMAT, "%s: expected at most %d classes, found '%s' too",
+                            list->root, CSL_CLASSES_MAX, name);
         }
         memcpy(list->class_names[index], name, strlen(name) + 1);
         list->class_count++;

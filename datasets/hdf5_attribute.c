@@ -1,10 +1,13 @@
 #include "hdf5_support.h"
 
-#include <ctype.h>
+#include <consilium/files.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "text_check.h"
 
 /* The bytes of all slots of one attribute; larger ones are no names. */
 enum { ATTRIBUTE_SIZE_MAX = 1 << 20 };
@@ -41,21 +44,22 @@ static uint64_t element_count(hid_t attribute)
     return count > 0 && count <= ATTRIBUTE_SIZE_MAX ? (uint64_t)count : 0;
 }
 
-/* Copies a text of at most `size` bytes that may lack its closing zero; refuses control bytes. */
-static bool copy_text(char *target, size_t capacity, const char *source, size_t size)
+/* Copies a text of at most `size` bytes that may lack its closing zero; says in found_out what
+ * keeps it from being one. */
+static bool copy_text(
+    char *target, size_t capacity, const char *source, size_t size, char found_out[CSL_TEXT_MAX])
 {
-    size_t length = source ? strnlen(source, size) : 0;
+    char problem[CSL_TEXT_PROBLEM_MAX];
+    size_t length = strnlen(source, size);
     if (length >= capacity) {
+        snprintf(found_out, CSL_TEXT_MAX, "%zu bytes", length);
         return false;
     }
-    for (size_t i = 0; i < length; i++) {
-        if (iscntrl((unsigned char)source[i]) && source[i] != '\n' && source[i] != '\t') {
-            return false;
-        }
+    if (!csl_text_is_sound(source, length, problem)) {
+        snprintf(found_out, CSL_TEXT_MAX, "%s", problem);
+        return false;
     }
-    if (length != 0) {
-        memcpy(target, source, length);
-    }
+    memcpy(target, source, length);
     target[length] = 0;
     return true;
 }
@@ -79,10 +83,16 @@ static csl_status read_texts(const csl_h5_file *file,
     bool variable = is_text && H5Tis_variable_str(type) != 0;
     bool sized = is_text && !variable && size != 0 && count <= ATTRIBUTE_SIZE_MAX / size;
     char *raw = sized ? calloc(count, size) : NULL;
+    char found[CSL_TEXT_MAX];
+    snprintf(found, sizeof found, is_text ? "a damaged one" : "another type");
     bool good = raw && H5Aread(attribute, type, raw) >= 0;
     H5Tclose(type);
     for (uint64_t i = 0; good && i < count; i++) {
-        good = copy_text(texts + i * capacity, capacity, raw + i * size, size);
+        good = copy_text(texts + i * capacity, capacity, raw + i * size, size, found);
+        if (!good && count > 1) {
+            size_t end = strlen(found);
+            snprintf(found + end, sizeof found - end, " in text %" PRIu64, i);
+        }
     }
     free(raw);
     if (variable) {
@@ -90,11 +100,8 @@ static csl_status read_texts(const csl_h5_file *file,
                                "text of variable length, which HDF5 does not read safely");
     }
     char expected[64];
-    snprintf(expected, sizeof expected, "text below %zu bytes", capacity);
-    return good ? CSL_OK
-                : attribute_fails(file, object, name, expected,
-                                  !is_text ? "another type"
-                                           : "a longer, damaged or unprintable one");
+    snprintf(expected, sizeof expected, "UTF-8 text below %zu bytes", capacity);
+    return good ? CSL_OK : attribute_fails(file, object, name, expected, found);
 }
 
 csl_status csl_h5_read_text(
@@ -199,10 +206,21 @@ static hid_t text_type(size_t size)
     return type;
 }
 
+/* What other programs could not read is not written either. */
+static csl_status expect_sound(
+    const csl_h5_file *file, const char *object, const char *name, const char *text, size_t length)
+{
+    char problem[CSL_TEXT_PROBLEM_MAX];
+    return csl_text_is_sound(text, length, problem)
+               ? CSL_OK
+               : attribute_fails(file, object, name, "UTF-8 text", problem);
+}
+
 csl_status
 csl_h5_write_text(const csl_h5_file *file, const char *object, const char *name, const char *text)
 {
     size_t length = strlen(text);
+    CSL_TRY(expect_sound(file, object, name, text, length));
     hid_t type = text_type(length ? length : 1);
     return write_attribute(file, object, name, type, type, H5Screate(H5S_SCALAR), text);
 }
@@ -214,6 +232,9 @@ csl_status csl_h5_write_names(const csl_h5_file *file,
                               const char (*names)[CSL_NAME_MAX])
 {
     hsize_t extent = count;
+    for (uint64_t i = 0; i < count; i++) {
+        CSL_TRY(expect_sound(file, object, name, names[i], strnlen(names[i], CSL_NAME_MAX)));
+    }
     hid_t type = text_type(CSL_NAME_MAX);
     return write_attribute(file, object, name, type, type, H5Screate_simple(1, &extent, NULL),
                            names);

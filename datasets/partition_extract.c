@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +133,7 @@ csl_status csl_partition_extract(const csl_dataset *dataset,
         for (uint64_t i = 0; i < count; i++) {
             part->split[i] = plan->split[rows[i]];
         }
-        snprintf(part->site, sizeof part->site, "institution-%02u", institution);
+        csl_partition_site_name(institution, plan->institution_count, part->site);
     }
     free(rows);
     if (status != CSL_OK) {

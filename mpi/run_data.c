@@ -48,21 +48,16 @@ static csl_status list_files(csl_federated_run *run, const char *folder)
 }
 
 /* One file per institution in RUN/institutions, so that every institution opens only its own. */
-static csl_status
-write_parts(csl_federated_run *run, const csl_dataset *pool, const csl_partition_plan *plan)
+static csl_status write_parts(csl_federated_run *run,
+                              const csl_dataset *pool,
+                              const csl_dataset_metadata *metadata,
+                              const csl_partition_plan *plan)
 {
     char path[CSL_PATH_MAX + 32];
-    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
-        int length =
-            snprintf(run->files[i], CSL_PATH_MAX, "%s/site-%03u.h5", run->data_directory, i);
-        if (length >= CSL_PATH_MAX) {
-            return csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
-        }
-        csl_dataset *part = NULL;
-        CSL_TRY(csl_partition_extract(pool, plan, i, &part));
-        csl_status status = csl_dataset_write(run->files[i], part);
-        csl_dataset_destroy(part);
-        CSL_TRY(status);
+    CSL_TRY(csl_partition_check_folder(run->data_directory, plan->institution_count,
+                                       run->study->data.path));
+    for (uint32_t i = 0; i < plan->institution_count; i++) {
+        CSL_TRY(csl_partition_write(pool, metadata, plan, i, run->data_directory, run->files[i]));
     }
     snprintf(path, sizeof path, "%s/institutions.json", run->directory);
     return csl_partition_report(pool, plan, path);
@@ -75,25 +70,31 @@ static csl_status split_pool(csl_federated_run *run)
         return csl_fail(CSL_E_RANGE, "%s: the path is too long", run->directory);
     }
     csl_dataset *pool = NULL;
-    CSL_TRY(csl_dataset_read(run->study->data.path, &pool));
+    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
+    csl_status status =
+        metadata ? csl_dataset_read_described(run->study->data.path, false, &pool, metadata)
+                 : csl_fail(CSL_E_NO_MEMORY, "%s: no memory to read", run->study->data.path);
     csl_partition_options options = {
         .split = run->study->data.split,
         .institution_count = run->study->institutions.count,
         .seed = run->study->seed,
     };
     csl_partition_plan *plan = NULL;
-    csl_status status = csl_partition(pool, &options, &plan);
-    if (status != CSL_OK) {
-        status = csl_fail_context(status, "%s", run->study->data.path);
+    if (status == CSL_OK) {
+        status = csl_partition(pool, &options, &plan);
+        if (status != CSL_OK) {
+            status = csl_fail_context(status, "%s", run->study->data.path);
+        }
     }
     if (status == CSL_OK && mkdir(run->data_directory, 0777) != 0 && errno != EEXIST) {
         status = csl_fail(CSL_E_IO, "folder %s: %s", run->data_directory, strerror(errno));
     }
     if (status == CSL_OK) {
-        status = write_parts(run, pool, plan);
+        status = write_parts(run, pool, metadata, plan);
     }
     csl_partition_plan_destroy(plan);
     csl_dataset_destroy(pool);
+    free(metadata);
     return status;
 }
 

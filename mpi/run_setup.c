@@ -3,6 +3,7 @@
 
 #include <consilium/files.h>
 #include <consilium/log.h>
+#include <consilium/partition.h>
 
 #include <errno.h>
 #include <math.h>
@@ -125,6 +126,9 @@ static csl_status open_institution(csl_federated_run *run, local_institution *lo
 {
     const char *path = run->files[local->index];
     CSL_TRY(csl_dataset_read(path, &local->dataset));
+    if (!local->dataset->site[0]) { /* messages and tables name it as a split would */
+        csl_partition_site_name(local->index, run->study->institutions.count, local->dataset->site);
+    }
     institution_facts *facts = &run->facts[local->index];
     learn_facts(local->dataset, facts);
     if (facts->train_count == 0) {

@@ -86,6 +86,18 @@ bool csl_same_file(const char *path, const char *other)
            strcmp(resolved[0], resolved[1]) == 0;
 }
 
+bool csl_file_is_below(const char *path, const char *folder)
+{
+    char resolved[CSL_PATH_MAX];
+    char *real = realpath(folder, NULL);
+    size_t length = real ? strlen(real) : 0;
+    bool below = real && resolve(path, resolved) == CSL_OK &&
+                 strncmp(resolved, real, length) == 0 &&
+                 (resolved[length] == '/' || strcmp(real, "/") == 0);
+    free(real);
+    return below;
+}
+
 csl_status csl_atomic_begin(const char *path, char *temporary_out)
 {
     char resolved[CSL_PATH_MAX];

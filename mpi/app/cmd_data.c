@@ -1,7 +1,7 @@
-/* consilium data: importing, synthesising, splitting and looking at data sets. */
+/* consilium data: its subcommands, and drawing phantoms. */
 #include "cmd_data.h"
 
-#include <consilium/import.h>
+#include <consilium/atomic_file.h>
 #include <consilium/phantom.h>
 #include <consilium/text.h>
 
@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "commands.h"
 
@@ -115,7 +114,9 @@ static int run_synth(int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
     csl_dataset *dataset = NULL;
-    if (!metadata || csl_phantom_create(&arguments.options, &dataset) != CSL_OK) {
+    csl_status status = metadata ? csl_atomic_check(arguments.out)
+                                 : csl_fail(CSL_E_NO_MEMORY, "%s: no memory", arguments.out);
+    if (status != CSL_OK || csl_phantom_create(&arguments.options, &dataset) != CSL_OK) {
         free(metadata);
         return csl_cmd_data_fail();
     }
@@ -124,7 +125,7 @@ static int run_synth(int argc, char **argv)
     snprintf(metadata->patient_identity_removed, CSL_TEXT_MAX, "YES");
     snprintf(metadata->deid_method, CSL_TEXT_MAX, "synthetic: there is no patient");
     snprintf(metadata->split_method, CSL_TEXT_MAX, "by subject, 70/10/20");
-    csl_status status = csl_dataset_write_described(arguments.out, dataset, metadata);
+    status = csl_dataset_write_described(arguments.out, dataset, metadata);
     if (status == CSL_OK) {
         fprintf(stderr, "%s: %" PRIu64 " images of %u^%u, %u classes, %u sites\n", arguments.out,
                 dataset->count, arguments.options.size, arguments.options.dims,
@@ -135,128 +136,9 @@ static int run_synth(int argc, char **argv)
     return status == CSL_OK ? 0 : csl_cmd_data_fail();
 }
 
-typedef struct import_arguments {
-    const char *paths[2];
-    const char *licence;
-    csl_folder_options folder;
-} import_arguments;
-
-/* "224" or "224x160": height and width. */
-static void parse_size(struct argp_state *state, const char *text, csl_folder_options *folder)
-{
-    char height[16];
-    size_t length = strcspn(text, "x");
-    snprintf(height, sizeof height, "%.*s", (int)(length < 15 ? length : 15), text);
-    folder->height = (uint32_t)csl_cmd_data_number(state, "--size", height, 1, CSL_EXTENT_MAX);
-    folder->width = text[length] ? (uint32_t)csl_cmd_data_number(state, "--size", text + length + 1,
-                                                                 1, CSL_EXTENT_MAX)
-                                 : folder->height;
-}
-
-static error_t parse_import(int key, char *text, struct argp_state *state)
-{
-    import_arguments *arguments = state->input;
-    switch (key) {
-    case 'l':
-        arguments->licence = text;
-        return 0;
-    case 'z':
-        parse_size(state, text, &arguments->folder);
-        return 0;
-    case 'p':
-        arguments->folder.patients = text;
-        return 0;
-    case 'c':
-        if (strcmp(text, "grey") != 0 && strcmp(text, "rgb") != 0) {
-            argp_error(state, "--colour: expected grey or rgb, found '%s'", text);
-        }
-        arguments->folder.channels = text[0] == 'g' ? 1 : 3;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (state->arg_num >= 2) {
-            argp_error(state, "expected IN and OUT.h5, found '%s' too", text);
-        }
-        arguments->paths[state->arg_num] = text;
-        return 0;
-    case ARGP_KEY_END:
-        if (state->arg_num < 2) {
-            argp_error(state, "expected IN.npz or a FOLDER, and OUT.h5");
-        }
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-/* Reads the archive or folder and says in the metadata what is known of it. */
-static csl_status
-import(const import_arguments *arguments, csl_dataset_metadata *metadata, csl_dataset **dataset_out)
-{
-    const csl_folder_options *folder = &arguments->folder;
-    struct stat info;
-    snprintf(metadata->licence, CSL_TEXT_MAX, "%s", arguments->licence ? arguments->licence : "");
-    if (stat(arguments->paths[0], &info) != 0 || !S_ISDIR(info.st_mode)) {
-        if (folder->height != 0 || folder->channels != 0 || folder->patients) {
-            return csl_fail(CSL_E_INVALID_ARG,
-                            "%s: --size, --colour and --patients are for folders of pictures, "
-                            "found no folder",
-                            arguments->paths[0]);
-        }
-        snprintf(metadata->split_method, CSL_TEXT_MAX, "as in the archive");
-        return csl_import_npz(arguments->paths[0], dataset_out);
-    }
-    CSL_TRY(csl_import_folder(arguments->paths[0], folder, dataset_out));
-    snprintf(metadata->split_method, CSL_TEXT_MAX, "as in the folders");
-    snprintf(metadata->photometric, CSL_TEXT_MAX, "%s",
-             (*dataset_out)->shape.channels == 1 ? "MONOCHROME2" : "RGB");
-    snprintf(metadata->bits_stored, CSL_TEXT_MAX, "%d", (*dataset_out)->type == CSL_U16 ? 16 : 8);
-    if (folder->height != 0) {
-        snprintf(metadata->resampling, CSL_TEXT_MAX, "triangle filter to %u x %u", folder->height,
-                 folder->width);
-    }
-    return CSL_OK;
-}
-
-static int run_import(int argc, char **argv)
-{
-    static const struct argp_option options[] = {
-        {"licence", 'l', "TEXT", 0, "terms the images are under; kept with the file", 0},
-        {"size", 'z', "N|HxW", 0, "of a folder: resize to N x N or H x W (all must be equal)", 0},
-        {"colour", 'c', "grey|rgb", 0, "of a folder: convert to it (all must be alike)", 0},
-        {"patients", 'p', "FILE.csv", 0,
-         "of a folder: whose each picture is; columns file, patient and, if known, site", 0},
-        {0}};
-    static const struct argp parser = {options,
-                                       parse_import,
-                                       "IN.npz|FOLDER OUT.h5",
-                                       "Turn a MedMNIST-style archive (train_images, train_labels, "
-                                       "...) or a folder of PNG and JPEG "
-                                       "pictures into a data set file. A folder has a sub-folder "
-                                       "for each class, in train, val and "
-                                       "test where there are splits.",
-                                       NULL,
-                                       NULL,
-                                       NULL};
-    import_arguments arguments = {.licence = NULL};
-    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
-    csl_dataset_metadata *metadata = calloc(1, sizeof *metadata);
-    csl_dataset *dataset = NULL;
-    csl_status status =
-        metadata ? import(&arguments, metadata, &dataset) : csl_fail(CSL_E_NO_MEMORY, "no memory");
-    if (status == CSL_OK) {
-        status = csl_dataset_write_described(arguments.paths[1], dataset, metadata);
-    }
-    if (status == CSL_OK) {
-        fprintf(stderr, "%s: %" PRIu64 " images, %u classes\n", arguments.paths[1], dataset->count,
-                dataset->class_count);
-    }
-    csl_dataset_destroy(dataset);
-    free(metadata);
-    return status == CSL_OK ? 0 : csl_cmd_data_fail();
-}
-
 static const csl_command data_commands[] = {
-    {"import", "MedMNIST-style .npz or a folder of pictures to a data set file", run_import},
+    {"import", "MedMNIST-style .npz or a folder of pictures to a data set file",
+     csl_cmd_data_import},
     {"synth", "seeded chest-like phantoms", run_synth},
     {"split", "a pool into one file per institution", csl_cmd_data_split},
     {"info", "what a data set file holds", csl_cmd_data_info},

@@ -6,6 +6,7 @@
 
 #include <argp.h>
 
+int csl_cmd_data_import(int argc, char **argv);
 int csl_cmd_data_split(int argc, char **argv);
 int csl_cmd_data_info(int argc, char **argv);
 int csl_cmd_data_validate(int argc, char **argv);

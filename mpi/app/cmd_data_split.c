@@ -1,7 +1,7 @@
 /* consilium data split: a pool becomes one file per institution. */
 #include "cmd_data.h"
 
-#include <consilium/hash.h>
+#include <consilium/atomic_file.h>
 #include <consilium/partition.h>
 
 #include <errno.h>
@@ -95,50 +95,37 @@ print_row(uint32_t institution, const csl_dataset *dataset, const csl_partition_
     putchar('\n');
 }
 
-/* A random-looking name of a site that tells nothing and is the same in every repetition. */
-static csl_status name_site(const csl_partition_plan *plan, uint32_t institution, char *uid_out)
-{
-    uint64_t parts[2] = {plan->options.seed, institution};
-    uint8_t digest[CSL_SHA256_SIZE];
-    CSL_TRY(csl_sha256(parts, sizeof parts, digest));
-    csl_hex(digest, 8, uid_out);
-    return CSL_OK;
-}
-
 static csl_status write_institution(const split_arguments *arguments,
                                     const csl_dataset *pool,
                                     const csl_partition_plan *plan,
                                     uint32_t institution,
-                                    csl_dataset_metadata *metadata)
+                                    const csl_dataset_metadata *metadata)
 {
-    char path[CSL_PATH_MAX];
     csl_partition_summary summary;
-    csl_dataset *part = NULL;
     CSL_TRY(csl_partition_summarise(pool, plan, institution, &summary));
-    CSL_TRY(name_site(plan, institution, metadata->site_uid));
-    snprintf(metadata->split_method, CSL_TEXT_MAX, "%s, seed %" PRIu64,
-             csl_partition_scheme_name(plan->options.split.scheme), plan->options.seed);
-    int length = snprintf(path, sizeof path, "%s/institution-%02u.h5", arguments->out, institution);
-    if (length < 0 || (size_t)length >= sizeof path) {
-        return csl_fail(CSL_E_RANGE, "%s: path is too long", arguments->out);
-    }
-    CSL_TRY(csl_partition_extract(pool, plan, institution, &part));
-    csl_status status = csl_dataset_write_described(path, part, metadata);
-    csl_dataset_destroy(part);
-    if (status == CSL_OK) {
-        print_row(institution, pool, &summary);
-    }
-    return status;
+    CSL_TRY(csl_partition_write(pool, metadata, plan, institution, arguments->out, NULL));
+    print_row(institution, pool, &summary);
+    return CSL_OK;
 }
 
 static csl_status write_all(const split_arguments *arguments,
                             const csl_dataset *pool,
                             const csl_partition_plan *plan,
-                            csl_dataset_metadata *metadata)
+                            const csl_dataset_metadata *metadata)
 {
     char path[CSL_PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s/partition.json", arguments->out);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        return csl_fail(CSL_E_RANGE, "%s: path is too long", arguments->out);
+    }
     if (mkdir(arguments->out, 0777) != 0 && errno != EEXIST) {
         return csl_fail(CSL_E_IO, "%s: %s", arguments->out, strerror(errno));
+    }
+    CSL_TRY(csl_partition_check_folder(arguments->out, plan->institution_count, arguments->path));
+    CSL_TRY(csl_atomic_check(path));
+    if (csl_same_file(path, arguments->path)) {
+        return csl_fail(CSL_E_INVALID_ARG, "%s: expected another file than the pool for the report",
+                        path);
     }
     printf("institution    train validation     test   JS bits      EMD  classes\n");
     for (uint32_t j = 0; j < plan->institution_count; j++) {
@@ -147,10 +134,6 @@ static csl_status write_all(const split_arguments *arguments,
     printf("scheme %s, seed %" PRIu64 ", effective number of institutions %.2f\n",
            csl_partition_scheme_name(plan->options.split.scheme), plan->options.seed,
            csl_partition_effective_count(plan));
-    int length = snprintf(path, sizeof path, "%s/partition.json", arguments->out);
-    if (length < 0 || (size_t)length >= sizeof path) {
-        return csl_fail(CSL_E_RANGE, "%s: path is too long", arguments->out);
-    }
     return csl_partition_report(pool, plan, path);
 }
 

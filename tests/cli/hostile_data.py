@@ -114,7 +114,7 @@ REFUSED = [
     ("subject-signed", [replaced("columns", "subject", -np.arange(COUNT, dtype=np.int64))], ["/subject: expected 12 rows of 1 unsigned 8-byte"]),
     ("subject-too-few", [replaced("columns", "subject", np.arange(3, dtype=np.uint64))], ["/subject: expected 12 rows"]),
     ("task-unknown", [replaced("root", "task", np.bytes_("guess"))], ["attribute task: expected binary, multiclass, multilabel or regression, found 'guess'"]),
-    ("task-number", [replaced("root", "task", 3)], ["attribute task: expected text below 64 bytes, found another type"]),
+    ("task-number", [replaced("root", "task", 3)], ["attribute task: expected UTF-8 text below 64 bytes, found another type"]),
     ("task-str", [replaced("root", "task", "binary")], ["attribute task: expected text of fixed length", "variable length"]),
     ("schema", [replaced("root", "schema", np.bytes_("other"))], ["attribute schema: expected 'fedmed-study', found 'other'"]),
     ("slope-zero", [replaced("images_attributes", "rescale_slope", 0.0)], ["/images: expected a finite slope other than 0"]),

@@ -48,7 +48,7 @@ for run in sys.argv[2:]:
     for name in os.listdir(run):
         path = os.path.join(run, name)
         if os.path.isdir(path):
-            name += {"institutions": "/site-NNN.h5"}.get(name, "/")
+            name += {"institutions": "/institution-NN.h5"}.get(name, "/")
         if not re.match(r"institution-\d+\.h5$", name):
             used.setdefault(name, run)
         if name == "rounds.jsonl":

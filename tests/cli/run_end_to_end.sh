@@ -92,7 +92,7 @@ echo mine >kept/notes.txt
 echo mine >kept/institutions/notes.txt
 expect 0 'replace those in kept' "$consilium" run study.yaml --out kept --overwrite \
     --set institutions.count=2 --set evaluation.cross_site=false
-[ "$(ls kept/institutions | tr '\n' ' ')" = 'notes.txt site-000.h5 site-001.h5 ' ] ||
+[ "$(ls kept/institutions | tr '\n' ' ')" = 'institution-00.h5 institution-01.h5 notes.txt ' ] ||
     fail 'institutions of the earlier run were left, or a foreign file was lost'
 [ ! -e kept/updates ] && [ ! -e kept/cross-site.csv ] || fail 'results of the earlier run were left'
 [ "$(cat kept/notes.txt)" = mine ] || fail 'a foreign file was changed'
@@ -101,13 +101,13 @@ before=$(fingerprint kept)
 expect 1 'cuda:9' "$consilium" run study.yaml --out kept --overwrite --set device=cuda:9
 expect 1 'write over what it reads' "$consilium" run kept/study.yaml --out kept --overwrite
 expect 1 'write over what it reads' "$consilium" run study.yaml --out kept --overwrite \
-    --set data.path=kept/institutions/site-000.h5 --set data.split.scheme=iid
+    --set data.path=kept/institutions/institution-00.h5 --set data.split.scheme=iid
 [ "$(fingerprint kept)" = "$before" ] || fail 'a refused run changed the earlier one'
 [ ! -e kept/unfinished ] || fail 'a refused run left a folder'
 # The institutions of the earlier run are the data of the next.
 expect 0 'all together' "$consilium" run study.yaml --out kept --overwrite --quiet --set rounds=1 \
     --set data.path=kept/institutions --set institutions.count=2
-[ -e kept/institutions/site-001.h5 ] || fail 'data were taken for results'
+[ -e kept/institutions/institution-01.h5 ] || fail 'data were taken for results'
 mkdir own
 echo mine >own/model.h5
 expect 1 'already holds a run (model.h5)' "$consilium" run study.yaml --out own

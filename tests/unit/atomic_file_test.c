@@ -103,6 +103,11 @@ static void one_file_is_known_under_any_of_its_names(void)
     CU_ASSERT(!csl_same_file(at("one"), at("two")));
     CU_ASSERT(!csl_same_file(at("one"), at("unborn")));
     CU_ASSERT(!csl_same_file(at("absent/x"), at("absent/y")));
+    CU_ASSERT(csl_file_is_below(at("alias"), folder_));
+    CU_ASSERT(csl_file_is_below(at("./unborn"), folder_));
+    CU_ASSERT(csl_file_is_below(at("unborn"), "/"));
+    CU_ASSERT(!csl_file_is_below("/tmp/csl-atomic-unborn", folder_));
+    CU_ASSERT(!csl_file_is_below(at("one"), at("absent")));
 }
 
 int main(void)

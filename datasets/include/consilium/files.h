@@ -51,6 +51,16 @@ typedef struct csl_dataset_metadata {
     CSL_METADATA_LIST(CSL_METADATA_FIELD)
 } csl_dataset_metadata;
 
+/* Sets one text by its name in the list ("consent"; split_method is /split's method). Errors:
+ * E_NOT_FOUND (no such name; suggests the nearest), E_RANGE (empty or too long), E_FORMAT (not
+ * UTF-8, or a character that does not print). */
+CSL_API CSL_MUST_CHECK csl_status csl_metadata_set(csl_dataset_metadata *metadata,
+                                                   const char *name,
+                                                   const char *text);
+/* Takes a text for the name of an institution. Errors: E_RANGE (empty, too long, "unknown"),
+ * E_FORMAT (not UTF-8, or a character that does not print). */
+CSL_API CSL_MUST_CHECK csl_status csl_site_set(const char *text, char site_out[CSL_NAME_MAX]);
+
 /* Reads a data set file of schema fedmed-study 1.0. Everything in it is checked before memory is
  * taken. Refused: attributes and objects named like identifying data (PatientName, MRN, BirthDate,
  * ...), patient_identity_removed other than YES or unknown, NaN and infinities, a stored checksum

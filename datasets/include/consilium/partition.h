@@ -12,6 +12,7 @@
 #define CONSILIUM_PARTITION_H
 
 #include <consilium/dataset.h>
+#include <consilium/files.h>
 #include <consilium/study.h>
 
 typedef struct csl_partition_options {
@@ -45,12 +46,37 @@ CSL_API CSL_MUST_CHECK csl_status csl_partition(const csl_dataset *dataset,
                                                 csl_partition_plan **plan_out);
 CSL_API void csl_partition_plan_destroy(csl_partition_plan *plan);
 
-/* One institution's data set, its site named "institution-NN" unless the pool has one, with the
- * noise of scheme feature-noise applied. Owned by the caller. Errors: E_RANGE, E_NO_MEMORY. */
+/* What an institution without a name of its own is called: "institution-07", its number from 0 with
+ * as many digits as the last of `institution_count` has, at least two, so that the names sort in
+ * the order of the numbers. */
+CSL_API void csl_partition_site_name(uint32_t institution,
+                                     uint32_t institution_count,
+                                     char name_out[CSL_NAME_MAX]);
+
+/* One institution's data set, its site named by csl_partition_site_name, with the noise of scheme
+ * feature-noise applied. Owned by the caller. Errors: E_RANGE, E_NO_MEMORY. */
 CSL_API CSL_MUST_CHECK csl_status csl_partition_extract(const csl_dataset *dataset,
                                                         const csl_partition_plan *plan,
                                                         uint32_t institution,
                                                         csl_dataset **dataset_out);
+
+/* Can the files of institution_count institutions be written into `folder`? Refused: a data set
+ * file
+ * (*.h5) that would stay beside them and be taken for an institution, and `pool` among them (its
+ * path; may be NULL). Errors: E_NOT_FOUND (no folder), E_INVALID_ARG, those of csl_atomic_check. */
+CSL_API CSL_MUST_CHECK csl_status csl_partition_check_folder(const char *folder,
+                                                             uint32_t institution_count,
+                                                             const char *pool);
+/* Extracts one institution and writes it to FOLDER/SITE.h5 (csl_partition_site_name) with the
+ * pool's descriptive texts: all are kept, to split_method scheme and seed are added, site_uid is
+ * the institution's own. metadata may be NULL. path_out [CSL_PATH_MAX] or NULL. Errors: those of
+ * csl_partition_extract and csl_dataset_write, E_RANGE (path too long). */
+CSL_API CSL_MUST_CHECK csl_status csl_partition_write(const csl_dataset *pool,
+                                                      const csl_dataset_metadata *metadata,
+                                                      const csl_partition_plan *plan,
+                                                      uint32_t institution,
+                                                      const char *folder,
+                                                      char *path_out);
 
 /* How an institution differs from the pool. Distances are between class shares (multi-label: shares
  * of positive labels) of all its images and all of the pool's. */

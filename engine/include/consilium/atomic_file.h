@@ -11,6 +11,8 @@
 CSL_API CSL_MUST_CHECK csl_status csl_atomic_check(const char *path);
 /* Do both paths name one file, there already or to be written? */
 CSL_API bool csl_same_file(const char *path, const char *other);
+/* Does `path`, there already or to be written, lie in `folder` or below it? Links are followed. */
+CSL_API bool csl_file_is_below(const char *path, const char *folder);
 /* Puts the name of the temporary file for `path` into temporary_out [CSL_PATH_MAX]. Errors: as
  * csl_atomic_check. */
 CSL_API CSL_MUST_CHECK csl_status csl_atomic_begin(const char *path, char *temporary_out);
