@@ -136,12 +136,15 @@ static csl_status check_aggregation(csl_study *study, const csl_study_origins *o
     if (csl_aggregate_check(spec, study->institutions.per_round) != CSL_OK) {
         return refuse_again(origins, "aggregation.rule");
     }
-    if (!(rule->needs & CSL_NEEDS_ROOT)) {
+    bool root = (rule->needs & CSL_NEEDS_ROOT) != 0;
+    if (!root && strcmp(spec->rule, "monna") != 0) {
         return CSL_OK;
     }
-    if (aggregation->root >= study->institutions.count) {
-        return csl_study_refuse(origins, "aggregation.root", "institution %u of %u",
-                                aggregation->root, study->institutions.count);
+    double pivot = spec->given[CSL_PARAMETER_PIVOT] ? spec->value[CSL_PARAMETER_PIVOT] : 0;
+    uint32_t trusted = root ? aggregation->root : (uint32_t)pivot;
+    if (trusted >= study->institutions.count) {
+        return csl_study_refuse(origins, root ? "aggregation.root" : "aggregation.pivot",
+                                "institution %u of %u", trusted, study->institutions.count);
     }
     if (study->institutions.per_round < study->institutions.count) {
         return csl_study_refuse(origins, "aggregation.rule",

@@ -7,10 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Other rules take no notice of the weights, whatever they are. */
+bool csl_uses_weights(const csl_aggregate_spec *spec)
+{
+    return spec->weights != CSL_WEIGHTS_EQUAL || strcmp(spec->rule, "weighted-mean") == 0;
+}
+
 static csl_status check_weights(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
 {
-    bool wanted = spec->weights != CSL_WEIGHTS_EQUAL || strcmp(spec->rule, "weighted-mean") == 0;
-    if (!wanted) {
+    if (!csl_uses_weights(spec)) {
         return CSL_OK;
     }
     if (!input->weights) {
@@ -26,6 +31,20 @@ static csl_status check_weights(const csl_aggregate_spec *spec, const csl_aggreg
         sum += input->weights[i];
     }
     return sum > 0 && isfinite(sum) ? CSL_OK : csl_fail(CSL_E_RANGE, "weights add up to %g", sum);
+}
+
+/* The trusted institution sends one of the rows. */
+static csl_status check_pivot(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
+{
+    uint32_t pivot = (uint32_t)csl_spec_value(spec, CSL_PARAMETER_PIVOT, 0);
+    for (uint32_t i = 0; i < input->row_count; i++) {
+        if ((input->institutions ? input->institutions[i] : i) == pivot) {
+            return CSL_OK;
+        }
+    }
+    return csl_fail(CSL_E_RANGE,
+                    "monna: institution %u, which is trusted, sent none of the %u rows", pivot,
+                    input->row_count);
 }
 
 static csl_status
@@ -58,7 +77,7 @@ check_input(const csl_aggregate_spec *spec, const csl_aggregate_input *input, co
             return csl_fail(CSL_E_RANGE, "institution %u of row %u", input->institutions[i], i);
         }
     }
-    return CSL_OK;
+    return rule->run == csl_rule_monna ? check_pivot(spec, input) : CSL_OK;
 }
 
 static csl_status create_report(const csl_aggregate_spec *spec,
@@ -97,8 +116,10 @@ static void free_rows(csl_aggregation *a)
     free(a->score);
     free(a->weight);
     free(a->chosen);
+    free(a->reason);
     a->mix = a->row_distance = a->row_norm = a->known_norm = a->scale = a->score = a->weight = NULL;
     a->row_of = a->chosen = NULL;
+    a->reason = NULL;
     a->chosen_count = 0;
 }
 
@@ -109,8 +130,9 @@ static csl_status normalise_weights(csl_aggregation *a)
     if (!a->live_weights) {
         return CSL_E_NO_MEMORY;
     }
+    bool used = csl_uses_weights(a->spec);
     for (uint32_t i = 0; i < a->live_count; i++) {
-        a->live_weights[i] = a->input->weights ? a->input->weights[a->live[i]] : 1;
+        a->live_weights[i] = used ? a->input->weights[a->live[i]] : 1;
     }
     if (a->spec->weights == CSL_WEIGHTS_CAPPED) {
         double median = 0;
@@ -123,8 +145,7 @@ static csl_status normalise_weights(csl_aggregation *a)
     for (uint32_t i = 0; i < a->live_count; i++) {
         sum += a->live_weights[i];
     }
-    bool used = a->spec->weights != CSL_WEIGHTS_EQUAL || a->input->weights;
-    if (used && !(sum > 0)) {
+    if (!(sum > 0)) {
         return csl_fail(CSL_E_RANGE, "the rows that are left have no weight");
     }
     for (uint32_t i = 0; i < a->live_count; i++) {
@@ -228,7 +249,7 @@ static uint32_t digest_task(const csl_aggregation *a)
             digest = digest_bytes(digest ^ (uint32_t)i, &spec->value[i], sizeof spec->value[i]);
         }
     }
-    if (input->weights) {
+    if (csl_uses_weights(spec)) {
         digest = digest_bytes(digest, input->weights, input->row_count * sizeof *input->weights);
     }
     if (input->institutions) {

@@ -41,6 +41,7 @@ typedef struct csl_aggregation {
     double *known_norm;   /* [row_count] squared, where it needs no distances; else NaN */
     uint32_t *row_of;     /* [live_count] virtual row that a live row is reported with */
     double *scale;        /* [live_count] product of all clipping factors */
+    const char **reason;  /* [row_count] why it was dropped, static text; NULL: by its score */
     double *score;        /* [row_count] what the rule ranked by; NaN at first */
     /* What the rule decides. */
     csl_answer_kind kind;
@@ -79,6 +80,8 @@ csl_status csl_find_rule(const char *name, const csl_rule **rule_out);
 csl_status csl_find_pre(const char *name, const csl_rule **pre_out);
 /* The value given, else the preset's, else `derived`. */
 double csl_spec_value(const csl_aggregate_spec *spec, csl_parameter parameter, double derived);
+/* Whether the rows' weights enter the aggregate. */
+bool csl_uses_weights(const csl_aggregate_spec *spec);
 static inline double csl_value(const csl_aggregation *a, csl_parameter parameter, double derived)
 {
     return csl_spec_value(a->spec, parameter, derived);
@@ -182,6 +185,9 @@ csl_status csl_answer_best(csl_aggregation *a, const double *score, uint32_t kee
 void csl_set_scores(csl_aggregation *a, const char *name, const double *score);
 
 /* report.c */
+/* margin: between the scores of the last row kept and the first one dropped; weight [row_count] is
+ * 0 where a row is dropped. */
+void csl_set_margin(csl_aggregation *a, const double *score, const double *weight, bool largest);
 void csl_report_fill(csl_aggregation *a);
 
 csl_status csl_rule_mean(csl_aggregation *a);

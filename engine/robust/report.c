@@ -19,6 +19,21 @@ const char *csl_row_verdict_name(csl_row_verdict verdict)
     return names[verdict];
 }
 
+void csl_set_margin(csl_aggregation *a, const double *score, const double *weight, bool largest)
+{
+    double sign = largest ? -1 : 1;
+    double kept = -INFINITY;
+    double dropped = INFINITY;
+    for (uint32_t r = 0; r < a->row_count; r++) {
+        if (weight[r] != 0) {
+            kept = fmax(kept, sign * score[r]);
+        } else {
+            dropped = fmin(dropped, sign * score[r]);
+        }
+    }
+    a->report->margin = isfinite(kept) && isfinite(dropped) ? dropped - kept : NAN;
+}
+
 static bool is_chosen(const csl_aggregation *a, uint32_t row)
 {
     for (uint32_t i = 0; i < a->chosen_count; i++) {
@@ -46,9 +61,13 @@ static void fill_live(csl_aggregation *a, uint32_t i)
     }
     if (row->verdict == CSL_ROW_DROPPED) {
         report->dropped_count++;
-        snprintf(row->reason, sizeof row->reason,
-                 report->score_name[0] ? "%s %.6g" : "not selected", report->score_name,
-                 row->score);
+        if (a->reason[virtual_row]) {
+            snprintf(row->reason, sizeof row->reason, "%s", a->reason[virtual_row]);
+        } else {
+            snprintf(row->reason, sizeof row->reason,
+                     report->score_name[0] ? "%s %.6g" : "not selected", report->score_name,
+                     row->score);
+        }
     } else if (row->scale < 1) {
         row->verdict = row->verdict == CSL_ROW_SHARED ? CSL_ROW_SHARED : CSL_ROW_CLIPPED;
         report->clipped_count++;

@@ -18,8 +18,9 @@ csl_status csl_rows_start(csl_aggregation *a)
     a->row_of = calloc(n, sizeof *a->row_of);
     a->chosen = calloc(n, sizeof *a->chosen);
     a->known_norm = csl_numbers(n, 1);
-    if (!a->known_norm || !a->mix || !a->scale || !a->score || !a->weight || !a->row_of ||
-        !a->chosen) {
+    a->reason = calloc(n, sizeof *a->reason);
+    if (!a->reason || !a->known_norm || !a->mix || !a->scale || !a->score || !a->weight ||
+        !a->row_of || !a->chosen) {
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %u rows", n);
     }
     for (uint32_t i = 0; i < n; i++) {

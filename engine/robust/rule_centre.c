@@ -169,6 +169,7 @@ csl_status csl_rule_caf(csl_aggregation *a)
     }
     if (status == CSL_OK) {
         csl_set_scores(a, "weight left by the filter", w.best);
+        csl_set_margin(a, w.best, w.best, true);
         status = csl_answer_rows(a, w.best);
     }
     free(w.c);

@@ -89,8 +89,8 @@ static int compare_index(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-/* `count` different coordinates, ascending: Floyd's sampling would need a set, so draws that
- * repeat are dropped, which leaves at least one. */
+/* `count` different coordinates, ascending: what repeats is drawn again, which favours no set of
+ * coordinates over another. */
 static size_t draw_columns(csl_random *stream, size_t total, size_t count, uint64_t *index_out)
 {
     if (count >= total) {
@@ -99,17 +99,20 @@ static size_t draw_columns(csl_random *stream, size_t total, size_t count, uint6
         }
         return total;
     }
-    for (size_t k = 0; k < count; k++) {
-        index_out[k] = csl_random_below(stream, total);
-    }
-    qsort(index_out, count, sizeof *index_out, compare_index);
     size_t kept = 0;
-    for (size_t k = 0; k < count; k++) {
-        if (kept == 0 || index_out[kept - 1] != index_out[k]) {
-            index_out[kept++] = index_out[k];
+    while (kept < count) {
+        for (size_t k = kept; k < count; k++) {
+            index_out[k] = csl_random_below(stream, total);
+        }
+        qsort(index_out, count, sizeof *index_out, compare_index);
+        kept = 0;
+        for (size_t k = 0; k < count; k++) {
+            if (kept == 0 || index_out[kept - 1] != index_out[k]) {
+                index_out[kept++] = index_out[k];
+            }
         }
     }
-    return kept;
+    return count;
 }
 
 /* Squared projections of the centred virtual rows on their top singular vector: the eigenvector u

@@ -130,8 +130,26 @@ static void iterate(csl_aggregation *a, median_search *s)
     }
 }
 
+/* With half of the weight at one place the median is there. */
+static csl_status check_shares(const csl_aggregation *a)
+{
+    double largest = 0;
+    for (uint32_t k = 0; csl_uses_weights(a->spec) && k < a->f; k++) {
+        double share = 0;
+        uint32_t place = a->live_count - 1 - k;
+        CSL_TRY(csl_order_statistic(a->live_weights, a->live_count, place, &share));
+        largest += share;
+    }
+    return largest < 0.5 ? CSL_OK
+                         : csl_fail(CSL_E_RANGE,
+                                    "geometric-median: the %u largest weights are %.3g of their "
+                                    "sum: expected less than 0.5, or f institutions could decide",
+                                    a->f, largest);
+}
+
 csl_status csl_rule_geometric_median(csl_aggregation *a)
 {
+    CSL_TRY(check_shares(a));
     uint32_t m = a->row_count;
     median_search s = {.rows = m, .nu = fmax(1e-300, csl_value(a, CSL_PARAMETER_NU, 1e-6))};
     CSL_TRY(csl_frame_open(a, CSL_POINT_ORIGIN, true, &s.frame));

@@ -107,6 +107,13 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
             }
         }
         taken[best] = true;
+        for (uint32_t i = 0; k + 1 == picks && i < m; i++) {
+            double more = taken[i] ? INFINITY : score[i] - score[best];
+            a->report->margin = isnan(a->report->margin) ? more : fmin(a->report->margin, more);
+        }
+    }
+    if (status == CSL_OK && !isfinite(a->report->margin)) {
+        a->report->margin = NAN; /* nobody was left */
     }
     if (status == CSL_OK) {
         csl_set_scores(a, "first Krum score", first);
@@ -138,12 +145,14 @@ csl_status csl_rule_monna(csl_aggregation *a)
     uint32_t pivot = csl_whole_value(a, CSL_PARAMETER_PIVOT, 0);
     uint32_t place = a->live_count;
     for (uint32_t i = 0; i < a->live_count; i++) {
-        if (a->live[i] == pivot) {
+        if (a->report->rows[a->live[i]].institution == pivot) {
             place = a->row_of[i];
         }
     }
     if (place == a->live_count) {
-        return csl_fail(CSL_E_NO_QUORUM, "monna: the trusted row %u was refused", pivot);
+        return csl_fail(CSL_E_NO_QUORUM,
+                        "monna: the update of institution %u, which is trusted, was refused",
+                        pivot);
     }
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
     const double *score = a->row_distance + (size_t)place * a->row_count;

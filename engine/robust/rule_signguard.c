@@ -168,13 +168,20 @@ static csl_status signguard(csl_aggregation *a, double *features, double *norm, 
     double high = csl_value(a, CSL_PARAMETER_HIGH, 3) * median;
     csl_set_scores(a, "norm", norm);
     uint32_t kept = 0;
+    double nearest = INFINITY; /* by how little a norm was within or outside its bounds */
     for (uint32_t i = 0; i < m; i++) {
-        member[i] = member[i] && norm[i] > low && norm[i] < high;
+        nearest = fmin(nearest, fmin(fabs(norm[i] - low), fabs(norm[i] - high)));
+        a->reason[i] = !(norm[i] > low)    ? "shorter than the norms kept"
+                       : !(norm[i] < high) ? "longer than the norms kept"
+                       : !member[i]        ? "outside the largest cluster of signs"
+                                           : NULL;
+        member[i] = !a->reason[i];
         kept += member[i];
         norm[i] = norm[i] > median ? median / norm[i] : 1;
     }
     CSL_TRY(csl_rows_scale(a, norm, NAN));
     a->report->empty = kept == 0;
+    a->report->margin = nearest;
     for (uint32_t i = 0; i < m; i++) {
         norm[i] = member[i] ? 1.0 / kept : 0;
     }

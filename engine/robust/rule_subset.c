@@ -160,6 +160,7 @@ static csl_status answer_kept(csl_aggregation *a, const bool *removed, uint32_t 
     for (uint32_t i = 0; i < a->row_count; i++) {
         weight[i] = removed[i] ? 0 : 1.0 / keep;
     }
+    csl_set_margin(a, a->score, weight, false);
     csl_status status = csl_answer_rows(a, weight);
     free(weight);
     return status;
@@ -217,6 +218,8 @@ typedef struct smea_search {
     double *eigen;
 } smea_search;
 
+static const double SMEA_TIE = 0x1p-40;
+
 static csl_status smea_leaf(smea_search *s)
 {
     uint32_t k = s->keep;
@@ -228,7 +231,8 @@ static csl_status smea_leaf(smea_search *s)
     }
     csl_centred_products(s->weight, s->sub, k, s->gram);
     CSL_TRY(csl_jacobi(s->gram, k, s->eigen, NULL));
-    if (s->eigen[0] < s->best_value) {
+    /* Subsets that differ only in rounding tie, and the first in lexicographic order stays. */
+    if (s->eigen[0] < s->best_value * (1 - SMEA_TIE)) {
         s->best_value = s->eigen[0];
         memcpy(s->best, s->chosen, k * sizeof *s->best);
     }

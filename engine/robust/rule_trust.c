@@ -35,6 +35,7 @@ csl_status csl_rule_fltrust(csl_aggregation *a)
     if (status == CSL_OK) {
         a->report->empty = sum == 0;
         csl_set_scores(a, "cosine with the trusted update", score);
+        csl_set_margin(a, score, weight, true);
         status = csl_answer_rows(a, weight);
     }
     free(score);
@@ -231,6 +232,7 @@ static csl_status flame(csl_aggregation *a, flame_work *w)
     for (uint32_t i = 0; i < m; i++) {
         w->score[i] = w->member[i] ? 1.0 / kept : 0;
     }
+    csl_set_margin(a, a->score, w->score, false);
     a->noise = csl_value(a, CSL_PARAMETER_NOISE, 0.001) * median;
     return csl_answer_rows(a, w->score);
 }

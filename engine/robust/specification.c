@@ -141,8 +141,8 @@ static csl_status check_counts(const csl_aggregate_spec *spec, const csl_rule *r
         return csl_fail(CSL_E_RANGE, "%s: trim %g leaves nothing of %u rows", spec->rule, trim, n);
     }
     static const csl_parameter counts[] = {CSL_PARAMETER_NEIGHBOURS, CSL_PARAMETER_SELECT,
-                                           CSL_PARAMETER_PIVOT, CSL_PARAMETER_THETA};
-    static const uint32_t excess[] = {1, 0, 1, 0};
+                                           CSL_PARAMETER_THETA};
+    static const uint32_t excess[] = {1, 0, 0};
     size_t parameter_count = 0;
     const csl_parameter_info *info = csl_rule_parameters(&parameter_count);
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {

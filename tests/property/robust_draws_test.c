@@ -106,11 +106,11 @@ static void dnc_draws_its_columns(void)
     draw_rows();
     candidate_count_ = 0;
     for (int a = 0; a < COLUMNS; a++) {
-        for (int b = a; b < COLUMNS && candidate_count_ < CANDIDATES; b++) {
+        for (int b = a + 1; b < COLUMNS && candidate_count_ < CANDIDATES; b++) {
             double score[ROWS];
             double weight[ROWS];
             int index[] = {a, b};
-            project(index, a == b ? 1 : 2, score); /* drawn twice counts once */
+            project(index, 2, score);
             double limit = ranked(score, ROWS, ROWS - FAULTS - 1);
             for (int i = 0; i < ROWS; i++) {
                 weight[i] = score[i] <= limit ? 1.0 / (ROWS - FAULTS) : 0;

@@ -151,6 +151,10 @@ static void an_aggregation_that_cannot_work_is_refused_before_any_data_are_read(
          "aggregation.root: institution 8 of 8"},
         {"data: {path: x}\ninstitutions: {per_round: 5}\naggregation: {rule: fltrust}\n",
          CSL_E_RANGE, "needs the trusted institution's update in every round"},
+        {"data: {path: x}\naggregation: {rule: monna, pivot: 8}\n", CSL_E_RANGE,
+         "aggregation.pivot: institution 8 of 8"},
+        {"data: {path: x}\ninstitutions: {per_round: 5}\naggregation: {rule: monna}\n", CSL_E_RANGE,
+         "needs the trusted institution's update in every round"},
     };
     every_bad_case(cases, sizeof cases / sizeof *cases);
 }

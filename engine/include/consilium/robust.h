@@ -32,7 +32,7 @@ enum {
     X(NEIGHBOURS, "neighbours", -1, -1, 1, 1023, true,                                             \
       "neighbours summed; default n-f-2 (byzfl: n-f-1)")                                           \
     X(SELECT, "select", -1, -1, 1, 1023, true, "rows averaged; default n-f-2 (byzfl: n-f)")        \
-    X(PIVOT, "pivot", 0, 0, 0, 1023, true, "index of the trusted row")                             \
+    X(PIVOT, "pivot", 0, 0, 0, 1023, true, "trusted institution; rows without one count from 0")   \
     X(NU, "nu", 1e-6, 0.1, 0, 1e30, false, "smoothing of the geometric median")                    \
     X(ITERATIONS, "iterations", -1, -1, 1, 100000, true,                                           \
       "steps; default 1000 for the geometric median (byzfl: 3), 1 for centered clipping and DnC")  \
