@@ -1,5 +1,6 @@
 /* Whole networks: gradients against float64, training, memory, shards, determinism. */
 #include "nn_parity.h"
+#include "oracle_network.h"
 
 #include <consilium/train.h>
 #include <math.h>
@@ -7,141 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Feature maps of a float64 forward. */
-typedef struct wide_pass {
-    const csl_model_spec *spec;
-    const csl_tensor *tensors;
-    uint32_t tensor_count;
-    const double *theta;
-    const double *images;
-    uint32_t batch;
-    double *y[64];
-    csl_shape shapes[64];
-} wide_pass;
-
-/* The first two tensors of a layer: weight and bias, or scale and shift. */
-static void find_tensors(const wide_pass *p, const csl_layer *layer, const double *own[2])
-{
-    size_t length = strlen(layer->name);
-    for (uint32_t t = 0, found = 0; t < p->tensor_count && found < 2; t++) {
-        const char *name = p->tensors[t].name;
-        if (strncmp(name, layer->name, length) == 0 && name[length] == '.' &&
-            strchr(name + length + 1, '.') == NULL) {
-            own[found++] = p->theta + p->tensors[t].offset;
-        }
-    }
-}
-
-static csl_shape output_shape(const csl_layer *layer, csl_shape in, csl_window *window)
-{
-    csl_shape out = in;
-    bool is_global =
-        layer->kind == CSL_LAYER_GLOBAL_AVERAGE_POOL || layer->kind == CSL_LAYER_GLOBAL_MAX_POOL;
-    for (int a = 0; is_global && a < 3; a++) {
-        window->size[a] = in.extent[a];
-        window->stride[a] = window->dilation[a] = 1;
-        window->padding[a] = 0;
-    }
-    bool slides = is_global || layer->kind == CSL_LAYER_CONV || layer->kind == CSL_LAYER_MAX_POOL ||
-                  layer->kind == CSL_LAYER_AVERAGE_POOL;
-    for (int a = 0; slides && a < 3; a++) {
-        out.extent[a] = csl_window_output(in.extent[a], window, a);
-    }
-    if (layer->kind == CSL_LAYER_CONV) {
-        out.channels = layer->channels;
-    } else if (layer->kind == CSL_LAYER_LINEAR) {
-        out = (csl_shape){{1, 1, 1}, layer->channels};
-    }
-    return out;
-}
-
-/* ReLU, sum, and dropout that is off. */
-static void
-pointwise(const wide_pass *p, const csl_layer *layer, const double *x, size_t count, double *y)
-{
-    bool adds = layer->kind == CSL_LAYER_ADD;
-    const double *other = adds && layer->from >= 0 ? p->y[layer->from] : p->images;
-    for (size_t k = 0; k < count; k++) {
-        double value = x[k] + (adds ? other[k] : 0.0);
-        y[k] = layer->kind == CSL_LAYER_RELU && value < 0.0 ? 0.0 : value;
-    }
-}
-
-static void wide_layer(wide_pass *p, uint32_t i)
-{
-    const csl_layer *layer = &p->spec->layers[i];
-    csl_shape in = layer->input < 0 ? p->spec->input : p->shapes[layer->input];
-    const double *x = layer->input < 0 ? p->images : p->y[layer->input];
-    const double *own[2] = {NULL, NULL};
-    find_tensors(p, layer, own);
-    csl_window window = layer->window;
-    csl_shape out = output_shape(layer, in, &window);
-    size_t count = csl_shape_count(out) * p->batch;
-    double *y = calloc(count, sizeof *y);
-    p->shapes[i] = out;
-    p->y[i] = y;
-    csl_pool_spec pool = {in, out, window};
-    csl_conv_spec conv = {in, out, window, layer->groups, layer->bias, false, p->batch};
-    csl_norm_spec norm = {in, layer->kind == CSL_LAYER_GROUP_NORM ? layer->groups : 0, 1e-5f};
-    double *mean = calloc((size_t)p->batch * in.channels, sizeof *mean);
-    double *inverse = calloc((size_t)p->batch * in.channels, sizeof *inverse);
-    uint32_t *index = calloc(count, sizeof *index);
-    switch (layer->kind) {
-    case CSL_LAYER_CONV:
-        oracle_conv_forward(&conv, x, own[0], layer->bias ? own[1] : NULL, p->batch, y);
-        break;
-    case CSL_LAYER_LINEAR:
-        oracle_linear_forward(x, own[0], layer->bias ? own[1] : NULL, p->batch,
-                              (uint32_t)csl_shape_count(in), layer->channels, false, y);
-        break;
-    case CSL_LAYER_BATCH_NORM:
-    case CSL_LAYER_GROUP_NORM:
-        oracle_norm_forward(&norm, x, own[0], own[1], p->batch, false, false, mean, inverse, y);
-        break;
-    case CSL_LAYER_MAX_POOL:
-    case CSL_LAYER_GLOBAL_MAX_POOL:
-        oracle_max_pool_forward(&pool, x, p->batch, y, index);
-        break;
-    case CSL_LAYER_AVERAGE_POOL:
-    case CSL_LAYER_GLOBAL_AVERAGE_POOL:
-        oracle_average_pool_forward(&pool, x, p->batch, y);
-        break;
-    default:
-        pointwise(p, layer, x, count, y);
-    }
-    free(mean);
-    free(inverse);
-    free(index);
-}
-
-/* Mean loss of a spec in training mode in float64, layer by layer with the oracle's operations. */
-static double oracle_loss(const csl_model_spec *spec,
-                          const csl_tensor *tensors,
-                          uint32_t tensor_count,
+/* Mean loss of a spec in training mode in float64. */
+static double oracle_loss(oracle_network *network,
                           const double *theta,
                           const double *images,
                           const int32_t *labels,
                           uint32_t batch)
 {
-    wide_pass p = {spec, tensors, tensor_count, theta, images, batch, {NULL}, {{{0}, 0}}};
-    for (uint32_t i = 0; i < spec->layer_count; i++) {
-        wide_layer(&p, i);
-    }
-    size_t outputs = (size_t)batch * spec->class_count;
-    double *losses = calloc(batch, sizeof *losses);
-    double *unused = calloc(2 * outputs, sizeof *unused);
-    oracle_softmax_loss(p.y[spec->layer_count - 1], labels, batch, spec->class_count, 1.0, losses,
-                        unused, unused + outputs);
-    double sum = 0.0;
-    for (uint32_t b = 0; b < batch; b++) {
-        sum += losses[b] / batch;
-    }
-    for (uint32_t i = 0; i < spec->layer_count; i++) {
-        free(p.y[i]);
-    }
-    free(losses);
-    free(unused);
-    return sum;
+    oracle_network_forward(network, theta, images, batch);
+    return oracle_network_loss(network, labels, NULL);
 }
 
 static csl_layer plain_layer(const char *name, csl_layer_kind kind, int32_t input)
@@ -264,10 +139,9 @@ enum { PROBE_COUNT = 3 }; /* coordinates of each tensor that are differentiated 
 static void check_network(nn_case *c, csl_model_spec *spec)
 {
     enum { BATCH = 3 };
-    csl_tensor *tensors = NULL;
-    uint32_t tensor_count = 0;
-    size_t count = 0;
-    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, &count));
+    oracle_network oracle;
+    oracle_network_open(&oracle, spec);
+    size_t count = oracle.parameter_count;
     size_t pixel_count = csl_shape_count(spec->input) * BATCH;
     float *parameters = calloc(count, sizeof *parameters);
     float *gradient = calloc(count, sizeof *gradient);
@@ -288,25 +162,26 @@ static void check_network(nn_case *c, csl_model_spec *spec)
         labels[b] = (int32_t)(csl_test_random() % spec->class_count);
     }
     double loss = device_gradient(c, spec, parameters, images, labels, BATCH, gradient);
-    CHECK_NEAR(loss, oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH), 2e-4);
+    CHECK_NEAR(loss, oracle_loss(&oracle, theta, wide, labels, BATCH), 2e-4);
     double largest = 0.0;
     for (size_t i = 0; i < count; i++) {
         largest = fmax(largest, fabs((double)gradient[i]));
     }
-    for (uint32_t t = 0; t < tensor_count; t++) {
-        bool is_state = tensors[t].role == CSL_ROLE_RUNNING_MEAN ||
-                        tensors[t].role == CSL_ROLE_RUNNING_VARIANCE;
+    for (uint32_t t = 0; t < oracle.tensor_count; t++) {
+        const csl_tensor *tensor = &oracle.tensors[t];
+        bool is_state =
+            tensor->role == CSL_ROLE_RUNNING_MEAN || tensor->role == CSL_ROLE_RUNNING_VARIANCE;
         for (int probe = 0; probe < PROBE_COUNT; probe++) {
-            size_t at = tensors[t].offset + csl_test_random() % tensors[t].count;
+            size_t at = tensor->offset + csl_test_random() % tensor->count;
             if (is_state) {
                 CHECK_NEAR((double)gradient[at], 0.0, 0.0);
                 continue;
             }
             double kept = theta[at];
             theta[at] = kept + 1e-6;
-            double above = oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH);
+            double above = oracle_loss(&oracle, theta, wide, labels, BATCH);
             theta[at] = kept - 1e-6;
-            double below = oracle_loss(spec, tensors, tensor_count, theta, wide, labels, BATCH);
+            double below = oracle_loss(&oracle, theta, wide, labels, BATCH);
             theta[at] = kept;
             CHECK_NEAR((double)gradient[at], (above - below) / 2e-6, 2e-3 * largest);
         }
@@ -316,7 +191,7 @@ static void check_network(nn_case *c, csl_model_spec *spec)
     free(images);
     free(theta);
     free(wide);
-    free(tensors);
+    oracle_network_close(&oracle);
     csl_model_spec_destroy(spec);
 }
 

@@ -137,11 +137,14 @@ typedef struct csl_train_result {
 } csl_train_result;
 
 /*
- * One round of local training; `round` counts from 0. parameters: [parameter_count] host, in: the
- * round's starting weights (also FedProx's reference), out: the new weights. correction:
- * [parameter_count] added to every gradient (SCAFFOLD's c - c_i) or NULL. progress(context, step,
- * step_count, loss) or NULL; a non-zero return stops with E_STATE. Errors: E_RANGE when the loss is
- * not finite (message names the round, there from 1, and the step), device errors.
+ * One round of local training; `round` counts from 0. A step takes the gradient of the mean loss,
+ * adds proximal_mu (w - w0) and the correction, scales the sum to clip_norm if it is longer, and
+ * hands it to the optimiser: SGD adds weight_decay w to it, AdamW decays apart. parameters:
+ * [parameter_count] host, in: the round's starting weights (also FedProx's reference), out: the new
+ * weights. correction: [parameter_count] added to every gradient (SCAFFOLD's c - c_i) or NULL.
+ * progress(context, step, step_count, loss) or NULL; a non-zero return stops with E_STATE. Errors:
+ * E_RANGE when the loss is not finite (message names the round, there from 1, and the step), device
+ * errors.
  */
 CSL_API CSL_MUST_CHECK csl_status
 csl_trainer_round(csl_trainer *trainer,
