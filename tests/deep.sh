@@ -1,30 +1,100 @@
 #!/bin/sh
-# The nightly depth: what takes too long for every change.
-# usage: deep.sh BUILD_DIR   (a finished release build; run from the source folder)
+# The nightly depth: what takes too long for every change. Everything runs, also after a failure;
+# the exit code says whether all of it passed.
+# usage: deep.sh RELEASE_BUILD_DIR ASAN_BUILD_DIR   (finished builds; run from the source folder)
+#
+# CSL_DEEP_SECONDS (300): how long each parser is fuzzed. CSL_DEEP_SEEDS (20): how many seeds the
+# property tests and how many schedules the simulated card runs.
 set -eu
-build=$1
+release=$1
+asan=$2
+seconds=${CSL_DEEP_SECONDS:-300}
+seeds=${CSL_DEEP_SEEDS:-20}
+jobs=$(nproc)
+log=$release/deep.log
+failed=
 
-echo "clang-tidy on every file"
+# part NAME COMMAND...: the output is shown only if it fails.
+part() {
+    name=$1
+    shift
+    printf '%s: ' "$name"
+    if "$@" >"$log" 2>&1; then
+        echo passed
+    else
+        echo FAILED
+        tail -n 60 "$log"
+        failed="$failed; $name"
+    fi
+}
+
+fuzz_long() {
+    for corpus in tests/fuzz/corpus/*/; do
+        basename "$corpus"
+    done | LSAN_OPTIONS=suppressions=tests/support/leaks.supp xargs -P "$jobs" -I '{}' \
+        sh -c '"$0/tests/fuzz/fuzz_$1_fuzz" "tests/fuzz/corpus/$1" "$2" || { echo "$1"; exit 1; }' \
+        "$asan" '{}' "$seconds"
+}
+
+tidy_all() {
+    git ls-files '*.c' | grep -v '^tests/cudasim/' | xargs -P "$jobs" -n 4 "$tool" -p "$release" --quiet
+}
+
+valgrind_all() {
+    for test in "$release"/tests/unit/unit_*; do
+        [ -x "$test" ] && [ -f "$test" ] || continue
+        code=0
+        OMP_NUM_THREADS=1 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite \
+            --error-exitcode=9 "$test" || code=$?
+        [ "$code" = 0 ] || [ "$code" = 77 ] || { echo "valgrind: $test"; return 1; }
+    done
+}
+
+seeds_all() {
+    for seed in $(seq "$seeds"); do
+        CSL_SEED=$seed ctest --test-dir "$release" -L property -j "$jobs" --output-on-failure ||
+            return 1
+    done
+}
+
+schedules_all() {
+    for seed in $(seq 4 $((seeds + 3))); do # 1, 2 and 3 are the ones of every change
+        for test in "$release"/tests/parity/cudasim_*_test; do
+            echo "CUDASIM_SEED=$seed $test"
+            CUDASIM_SEED=$seed OPENBLAS_NUM_THREADS=1 "$test" || return 1
+        done
+    done
+}
+
+# Our own threads, and every .cu file under cudasim.
+threads_all() {
+    cmake --preset tsan && cmake --build build/tsan -j "$jobs" &&
+        ctest --test-dir build/tsan -L 'unit|property|parity|cudasim' -E '/training_test' -j "$jobs" \
+            --output-on-failure --no-tests=error
+}
+
+coverage_all() {
+    cmake --preset coverage && cmake --build build/coverage -j "$jobs" &&
+        find build/coverage -name '*.gcda' -delete &&
+        ctest --test-dir build/coverage -L 'unit|property|parity|cli|mpi' -j "$jobs" \
+            --output-on-failure --no-tests=error && sh tests/coverage.sh build/coverage
+}
+
+part "fuzzing of every parser under the address sanitizer, $seconds s each" fuzz_long
 tool=$(command -v clang-tidy-14 || command -v clang-tidy || true)
 if [ -n "$tool" ]; then
-    git ls-files '*.c' | grep -v '^tests/cudasim/' | xargs -P "$(nproc)" -n 4 "$tool" -p "$build" --quiet
+    part "clang-tidy on every file" tidy_all
 else
     echo "SKIP: clang-tidy is not here"
 fi
-
-echo "memory leaks by valgrind over the unit tests"
 if command -v valgrind >/dev/null; then
-    for test in "$build"/tests/unit/unit_*; do
-        [ -x "$test" ] && [ -f "$test" ] || continue
-        OMP_NUM_THREADS=1 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite \
-            --error-exitcode=9 "$test" >/dev/null || { echo "valgrind: $test"; exit 1; }
-    done
+    part "memory leaks by valgrind over the unit tests" valgrind_all
 else
     echo "SKIP: valgrind is not here"
 fi
-
-echo "twenty seeds of the property tests"
-for seed in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    CSL_SEED=$seed CUDASIM_SEED=$seed ctest --test-dir "$build" -L property -j "$(nproc)" \
-        --output-on-failure >/tmp/consilium-deep.log || { cat /tmp/consilium-deep.log; exit 1; }
-done
+part "$seeds seeds of the property tests" seeds_all
+part "$seeds more schedules of the simulated card" schedules_all
+part "thread sanitizer over threads and CUDA kernels" threads_all
+part "coverage of the host tests" coverage_all
+tail -n 6 "$log"
+[ -z "$failed" ] || { echo "failed${failed}"; exit 1; }

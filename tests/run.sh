@@ -5,7 +5,7 @@
 #
 #   --no-install  install nothing; tests whose tools are missing say SKIP and are counted
 #   --deep        the nightly depth: long fuzzing, more schedules and seeds, clang-tidy on every file,
-#                 valgrind, coverage
+#                 valgrind, the thread sanitizer on all that runs under it, coverage
 set -eu
 cd "$(dirname "$0")/.."
 no_install=0
@@ -18,13 +18,13 @@ for argument in "$@"; do
     *) echo "tests/run.sh: unknown option $argument; try --help" >&2; exit 2 ;;
     esac
 done
-export CSL_TEST_DEEP=$deep
 . tests/packages.sh
 # Ranks and threads share few cores here: waiting threads must sleep, not spin.
 export OMP_WAIT_POLICY=passive
 install_packages test
 
 jobs=$(nproc)
+mkdir -p build
 if [ -z "${CSL_DATA:-}" ] && [ -d ../shared/data ]; then
     CSL_DATA=$(cd ../shared/data && pwd)
     export CSL_DATA
@@ -39,7 +39,6 @@ stage() {
 # build PRESET [TARGET]: a quiet build that shows its log only when it fails.
 build() {
     log=build/$1.log
-    mkdir -p build
     { cmake --preset "$1" && cmake --build "build/$1" -j "$jobs" --target "${2:-all}"; } >"$log" 2>&1 || {
         tail -n 40 "$log"
         echo "the $1 build failed; the whole log is $log"
@@ -48,20 +47,43 @@ build() {
     grep 'consilium: cuda' "$log" | head -n 1
 }
 
+# run_tests CTEST_ARGUMENTS...: runs CTest; its closing summary comes after a line that counts all
+# tests so far. The outcomes of all runs gather in build/outcomes.
+: >build/outcomes
+run_tests() {
+    echo 1 >build/ctest.code
+    { ctest "$@" --output-on-failure --no-tests=error 2>&1 && echo 0 >build/ctest.code; } |
+        awk -v outcomes=build/outcomes '
+            /^ *[0-9]+\/[0-9]+ Test +#[0-9]+: / {
+                print (/ Passed / ? "passed" : /Skipped|Disabled/ ? "skipped" : "failed") >>outcomes
+            }
+            /^[0-9]+% tests passed/ {
+                close(outcomes)
+                while ((getline outcome <outcomes) > 0) count[outcome]++
+                printf "of all tests so far: %d passed, %d skipped, %d failed\n\n",
+                    count["passed"], count["skipped"], count["failed"]
+            }
+            { print; fflush() }'
+    return "$(cat build/ctest.code)"
+}
+
 stage "build with the address and undefined-behaviour sanitizers"
 build asan
 stage "unit, property and parity tests under them"
-LSAN_OPTIONS=suppressions=$PWD/tests/support/leaks.supp ctest --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz' \
-    --output-on-failure --no-tests=error || exit 1
+export LSAN_OPTIONS="suppressions=$PWD/tests/support/leaks.supp"
+run_tests --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz'
+unset LSAN_OPTIONS
 
 stage "build with the thread sanitizer: the tests of our own threads"
 build tsan unit_model_train_test
 stage "tests of our own threads under it (OpenMP's library is not instrumented: one thread)"
-OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan -R unit/model_train_test \
-    --output-on-failure --no-tests=error || exit 1
+(
+    export OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1
+    run_tests --test-dir build/tsan -R unit/model_train_test
+)
 
 stage "build for release"
 build release
-[ "$deep" = 0 ] || { stage "the nightly depth" && sh tests/deep.sh build/release; }
+[ "$deep" = 0 ] || { stage "the nightly depth" && sh tests/deep.sh build/release build/asan; }
 stage "all tests"
-exec ctest --test-dir build/release -j "$jobs" --output-on-failure --no-tests=error
+run_tests --test-dir build/release -j "$jobs"
