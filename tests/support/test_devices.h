@@ -11,9 +11,9 @@ typedef struct csl_test_device {
 } csl_test_device;
 
 /*
- * The real library: host and host:guard with one and with three threads, and cuda:0 if a GPU
- * answers (else one line "SKIP cuda:0" on standard output, which tests/run.sh counts). cudasim:
- * cuda:0, the simulated one. Returns the number; the list is static.
+ * The real library: host and host:guard with one and with three threads; with CSL_TEST_GPU in the
+ * environment host and cuda:0, and where no GPU answers the process ends with 77, which CTest
+ * counts as skipped. cudasim: cuda:0, the simulated one. Returns the number; the list is static.
  */
 size_t csl_test_devices(const csl_test_device **devices_out);
 
