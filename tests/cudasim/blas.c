@@ -1,8 +1,12 @@
-/* cuBLAS calls, put on the handle's stream and forwarded to OpenBLAS. */
+/*
+ * cuBLAS calls, put on the handle's stream and forwarded to OpenBLAS. What cuBLAS refuses returns
+ * its status; operands that a card could not read or write end the process with a message.
+ */
 #include "cublas_v2.h"
 
 #include <cblas.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct cublasContext {
@@ -42,23 +46,78 @@ static void run_product(void *argument)
     }
 }
 
-static cublasStatus_t enqueue(cublasHandle_t handle, product work)
+/* An operand of [columns] columns of [rows] values, `leading` apart, `count` times `stride` apart.
+ */
+static void check_operand(const product *p,
+                          const char *name,
+                          const void *operand,
+                          long long rows,
+                          long long columns,
+                          long long leading,
+                          long long stride)
 {
-    int rows_a = work.transa == CblasNoTrans ? work.m : work.k;
-    int rows_b = work.transb == CblasNoTrans ? work.k : work.n;
-    bool valid = work.m >= 0 && work.n >= 0 && work.k >= 0 && work.batch_count >= 0;
-    if (work.is_vector) {
-        valid = valid && work.lda >= work.m && work.lda >= 1;
-    } else {
-        valid = valid && work.lda >= (rows_a > 1 ? rows_a : 1) &&
-                work.ldb >= (rows_b > 1 ? rows_b : 1) && work.ldc >= (work.m > 1 ? work.m : 1);
+    long long last = (columns - 1) * leading + rows - 1 + (p->batch_count - 1) * stride;
+    size_t size = (size_t)(last + 1) * (p->is_double ? sizeof(double) : sizeof(float));
+    if (!cudasim_is_device(operand, size)) {
+        fprintf(stderr,
+                "cudasim: cublas: operand %s at %p, %zu bytes, does not lie in one allocation on "
+                "the card\n",
+                name, operand, size);
+        abort();
     }
-    if (!valid) {
+}
+
+static void check_operands(const product *p)
+{
+    bool normal = p->transa == CblasNoTrans;
+    if (p->is_vector) {
+        check_operand(p, "A", p->a, p->m, p->n, p->lda, 0);
+        check_operand(p, "x", p->b, 1, normal ? p->n : p->m, p->ldb, 0);
+        check_operand(p, "y", p->c, 1, normal ? p->m : p->n, p->ldc, 0);
+        return;
+    }
+    bool normal_b = p->transb == CblasNoTrans;
+    if (p->k > 0) {
+        check_operand(p, "A", p->a, normal ? p->m : p->k, normal ? p->k : p->m, p->lda,
+                      p->stride_a);
+        check_operand(p, "B", p->b, normal_b ? p->k : p->n, normal_b ? p->n : p->k, p->ldb,
+                      p->stride_b);
+    }
+    check_operand(p, "C", p->c, p->m, p->n, p->ldc, p->stride_c);
+    /* One after the other, or side by side within the columns. */
+    bool follow = p->stride_c >= (long long)p->ldc * (p->n - 1) + p->m;
+    bool beside = p->stride_c >= p->m && (p->batch_count - 1) * p->stride_c + p->m <= p->ldc;
+    if (p->batch_count > 1 && !follow && !beside) {
+        fprintf(stderr, "cudasim: cublas: the matrices C of a batch overlap\n");
+        abort();
+    }
+}
+
+static bool is_valid(const product *p)
+{
+    int rows_a = p->transa == CblasNoTrans ? p->m : p->k;
+    int rows_b = p->transb == CblasNoTrans ? p->k : p->n;
+    bool valid = p->m >= 0 && p->n >= 0 && p->k >= 0 && p->batch_count >= 0;
+    if (p->is_vector) {
+        return valid && p->lda >= (p->m > 1 ? p->m : 1) && p->ldb > 0 && p->ldc > 0;
+    }
+    return valid && p->lda >= (rows_a > 1 ? rows_a : 1) && p->ldb >= (rows_b > 1 ? rows_b : 1) &&
+           p->ldc >= (p->m > 1 ? p->m : 1);
+}
+
+/* has_scalars: alpha and beta are there. */
+static cublasStatus_t enqueue(cublasHandle_t handle, product work, bool has_scalars)
+{
+    if (!handle) {
+        return CUBLAS_STATUS_NOT_INITIALIZED;
+    }
+    if (!has_scalars || !is_valid(&work)) {
         return CUBLAS_STATUS_INVALID_VALUE;
     }
-    if (work.m == 0 || work.n == 0) {
+    if (work.m == 0 || work.n == 0 || work.batch_count == 0) {
         return CUBLAS_STATUS_SUCCESS;
     }
+    check_operands(&work);
     product *argument = malloc(sizeof *argument);
     if (!argument) {
         return CUBLAS_STATUS_ALLOC_FAILED;
@@ -115,10 +174,11 @@ cublasStatus_t cublasSetAtomicsMode(cublasHandle_t handle, cublasAtomicsMode_t m
 
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void *workspace, size_t size)
 {
-    (void)handle;
-    (void)workspace;
-    (void)size;
-    return CUBLAS_STATUS_SUCCESS;
+    if (!handle) {
+        return CUBLAS_STATUS_NOT_INITIALIZED;
+    }
+    return size == 0 || cudasim_is_device(workspace, size) ? CUBLAS_STATUS_SUCCESS
+                                                           : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasSgemm(cublasHandle_t handle,
@@ -171,12 +231,12 @@ cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle,
                     .stride_a = stride_a,
                     .stride_b = stride_b,
                     .stride_c = stride_c,
-                    .alpha = *alpha,
-                    .beta = *beta,
+                    .alpha = alpha ? *alpha : 0,
+                    .beta = beta ? *beta : 0,
                     .a = a,
                     .b = b,
                     .c = c};
-    return enqueue(handle, work);
+    return enqueue(handle, work, alpha && beta);
 }
 
 cublasStatus_t cublasSgemv(cublasHandle_t handle,
@@ -193,18 +253,19 @@ cublasStatus_t cublasSgemv(cublasHandle_t handle,
                            int incy)
 {
     product work = {.is_vector = true,
+                    .batch_count = 1,
                     .transa = transpose(trans),
                     .m = m,
                     .n = n,
                     .lda = lda,
                     .ldb = incx,
                     .ldc = incy,
-                    .alpha = *alpha,
-                    .beta = *beta,
+                    .alpha = alpha ? *alpha : 0,
+                    .beta = beta ? *beta : 0,
                     .a = a,
                     .b = x,
                     .c = y};
-    return enqueue(handle, work);
+    return enqueue(handle, work, alpha && beta);
 }
 
 cublasStatus_t cublasDgemm(cublasHandle_t handle,
@@ -232,10 +293,10 @@ cublasStatus_t cublasDgemm(cublasHandle_t handle,
                     .ldb = ldb,
                     .ldc = ldc,
                     .batch_count = 1,
-                    .alpha = *alpha,
-                    .beta = *beta,
+                    .alpha = alpha ? *alpha : 0,
+                    .beta = beta ? *beta : 0,
                     .a = a,
                     .b = b,
                     .c = c};
-    return enqueue(handle, work);
+    return enqueue(handle, work, alpha && beta);
 }

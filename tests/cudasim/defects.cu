@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <cublas_v2.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +62,8 @@ static __global__ void return_before_barrier_kernel(int *sums)
 static __global__ void shared_overrun_kernel(int *sums, int past)
 {
     CSL_SHARED(int, cells, BLOCK);
-    cells[threadIdx.x + past] = 1;
+    int *cell = cells + threadIdx.x; /* an index past the array is for the address sanitizer */
+    cell[past] = 1;
     __syncthreads();
     if (threadIdx.x == 0) {
         sums[0] = cells[0];
@@ -230,6 +232,134 @@ static bool run_event_order()
     return good;
 }
 
+/* Reads memory of the card from the host, after the work on it is done. */
+static bool run_host_reads_device()
+{
+    int seven = 7;
+    int *memory = device_ints(1, &seven);
+    (void)cudaStreamSynchronize(stream_);
+    return *static_cast<volatile int *>(memory) == 7;
+}
+
+static bool run_host_writes_device()
+{
+    int *memory = device_ints(1, NULL);
+    (void)cudaStreamSynchronize(stream_);
+    *static_cast<volatile int *>(memory) = 7;
+    return true;
+}
+
+enum { SIDE = 4, SIDE_COUNT = SIDE * SIDE };
+
+/* Three square matrices on the card and what a product of them needs. */
+typedef struct blas_case {
+    cublasHandle_t handle;
+    float *a, *b, *c;
+    int lda, count;
+    float alpha, beta;
+} blas_case;
+
+static blas_case make_blas_case()
+{
+    static cublasHandle_t handle; /* kept to the end: no leak that would pass for a report */
+    int ones[SIDE_COUNT];
+    float one = 1.0f;
+    for (int i = 0; i < SIDE_COUNT; i++) {
+        memcpy(&ones[i], &one, sizeof one);
+    }
+    blas_case p = {NULL, NULL, NULL, NULL, SIDE, 1, 1.0f, 0.0f};
+    (void)cublasCreate(&handle);
+    p.handle = handle;
+    p.a = reinterpret_cast<float *>(device_ints(SIDE_COUNT, ones));
+    p.b = reinterpret_cast<float *>(device_ints(SIDE_COUNT, ones));
+    p.c = reinterpret_cast<float *>(device_ints(SIDE_COUNT, NULL));
+    (void)cublasSetStream(p.handle, stream_);
+    return p;
+}
+
+/* Whether cuBLAS takes the call and the product of ones is right. */
+static bool run_blas(const blas_case &p, const float *alpha)
+{
+    cublasStatus_t status = cublasSgemmStridedBatched(
+        p.handle, CUBLAS_OP_T, CUBLAS_OP_N, SIDE, SIDE, SIDE, alpha, p.a, p.lda, SIDE_COUNT, p.b,
+        SIDE, 0, &p.beta, p.c, SIDE, SIDE_COUNT, p.count);
+    float values[SIDE_COUNT];
+    (void)cudaStreamSynchronize(stream_);
+    (void)cudaMemcpy(values, p.c, sizeof values, cudaMemcpyDeviceToHost);
+    return status == CUBLAS_STATUS_SUCCESS && values[0] == SIDE && values[SIDE_COUNT - 1] == SIDE;
+}
+
+static bool run_blas_correct()
+{
+    blas_case p = make_blas_case();
+    cublasStatus_t status = cublasSgemv(p.handle, CUBLAS_OP_N, SIDE, SIDE, &p.alpha, p.a, SIDE, p.b,
+                                        1, &p.beta, p.c, 1);
+    return run_blas(p, &p.alpha) && status == CUBLAS_STATUS_SUCCESS;
+}
+
+static bool run_blas_host_operand()
+{
+    float host[SIDE_COUNT] = {0};
+    blas_case p = make_blas_case();
+    p.b = host;
+    return run_blas(p, &p.alpha);
+}
+
+static bool run_blas_null_operand()
+{
+    blas_case p = make_blas_case();
+    p.a = NULL;
+    return run_blas(p, &p.alpha);
+}
+
+static bool run_blas_past_operand()
+{
+    blas_case p = make_blas_case();
+    p.a += 1;
+    return run_blas(p, &p.alpha);
+}
+
+static bool run_blas_past_batch()
+{
+    blas_case p = make_blas_case();
+    p.count = 2;
+    return run_blas(p, &p.alpha);
+}
+
+static bool run_blas_overlapping_batch()
+{
+    blas_case p = make_blas_case();
+    (void)cublasSgemmStridedBatched(p.handle, CUBLAS_OP_N, CUBLAS_OP_N, 2, 2, 2, &p.alpha, p.a, 2,
+                                    0, p.b, 2, 0, &p.beta, p.c, 2, 1, 3);
+    return true;
+}
+
+static bool run_blas_past_vector()
+{
+    blas_case p = make_blas_case();
+    (void)cublasSgemv(p.handle, CUBLAS_OP_T, SIDE, SIDE, &p.alpha, p.a, SIDE, p.b, SIDE + 2,
+                      &p.beta, p.c, 1);
+    return true;
+}
+
+/* Each of these must come back as an error, and the right call must not. */
+static bool run_blas_refused_calls()
+{
+    blas_case p = make_blas_case();
+    bool any = run_blas(p, NULL);
+    p.lda = SIDE - 1;
+    any = any || run_blas(p, &p.alpha);
+    p.lda = SIDE;
+    p.count = -1;
+    any = any || run_blas(p, &p.alpha);
+    p.count = 1;
+    cublasHandle_t handle = p.handle;
+    p.handle = NULL;
+    any = any || run_blas(p, &p.alpha);
+    p.handle = handle;
+    return any || !run_blas(p, &p.alpha);
+}
+
 typedef struct defect {
     const char *name;
     bool (*run)();
@@ -248,6 +378,16 @@ static const defect defects[] = {
     {"return before a barrier", run_return_before_barrier, ALL, "divergent barrier"},
     {"copies out of range, block too large", run_refused_calls, ALL, NULL},
     {"missing synchronisation", run_missing_synchronisation, PLAIN, NULL},
+    {"host reads memory of the card", run_host_reads_device, ADDRESS, "use-after-poison"},
+    {"host writes memory of the card", run_host_writes_device, ADDRESS, "use-after-poison"},
+    {"cuBLAS products", run_blas_correct, 0, NULL},
+    {"cuBLAS operand on the host", run_blas_host_operand, ALL, "operand B"},
+    {"cuBLAS operand that is null", run_blas_null_operand, ALL, "operand A"},
+    {"cuBLAS matrix past its allocation", run_blas_past_operand, ALL, "operand A"},
+    {"cuBLAS batch past its allocation", run_blas_past_batch, ALL, "operand A"},
+    {"cuBLAS batch whose results overlap", run_blas_overlapping_batch, ALL, "overlap"},
+    {"cuBLAS vector past its allocation", run_blas_past_vector, ALL, "operand x"},
+    {"cuBLAS calls that it refuses", run_blas_refused_calls, ALL, NULL},
 };
 
 /* Runs in a child; returns whether something was reported, and the report's text. */

@@ -15,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef CUDASIM_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 
 enum { ALIGNMENT = 256, FRESH_BYTE = 0xff, GRID_YZ_MAX = 65535 };
 
@@ -62,6 +65,48 @@ static cudaStream_t streams;
 static unsigned pending_count; /* pieces of work that other threads carry out */
 static cudaEvent_t finished;   /* events of such work, for the life of the process */
 static __thread cudaError_t last_error;
+
+/* Under the address sanitizer memory of the card is poisoned while the host has control, so that a
+ * host that reads or writes it is caught. `open` says how deep work of the card is nested. */
+#ifdef CUDASIM_ASAN
+static unsigned open;
+
+static void open_memory(void)
+{
+    for (memory_block *block = blocks; block && open == 0; block = block->next) {
+        if (!block->page_locked) {
+            ASAN_UNPOISON_MEMORY_REGION(block->memory, block->size);
+        }
+    }
+    open++;
+}
+
+static void close_memory(void)
+{
+    open--;
+    for (memory_block *block = blocks; block && open == 0; block = block->next) {
+        if (!block->page_locked) {
+            ASAN_POISON_MEMORY_REGION(block->memory, block->size);
+        }
+    }
+}
+#else
+static void open_memory(void)
+{
+}
+
+static void close_memory(void)
+{
+}
+#endif
+
+/* Does a piece of work, with the mutex held. */
+static void carry_out(void (*run)(void *argument), void *argument)
+{
+    open_memory();
+    run(argument);
+    close_memory();
+}
 
 static void initialise(void)
 {
@@ -197,7 +242,7 @@ static bool run_one(cudaStream_t stream)
         stream->last = NULL;
     }
     if (work->run) {
-        work->run(work->argument);
+        carry_out(work->run, work->argument);
         work->destroy(work->argument);
     } else if (!work->waits) {
         work->event->completed = work->ticket;
@@ -257,7 +302,7 @@ static void enqueue(cudaStream_t stream, operation work)
     if (!stream) { /* the legacy stream waits for all others */
         run_all();
         if (work.run) {
-            work.run(work.argument);
+            carry_out(work.run, work.argument);
             work.destroy(work.argument);
         } else if (!work.waits) {
             work.event->completed = work.ticket;
@@ -334,7 +379,9 @@ static cudaError_t allocate(void **memory, size_t size, bool page_locked)
     }
     memset(data, FRESH_BYTE, size);
     *block = (memory_block){data, size, page_locked, blocks};
+    open_memory();
     blocks = block;
+    close_memory(); /* the new block with the others */
     allocated_size += page_locked ? 0 : size;
     *memory = data;
     return unlock(cudaSuccess);
@@ -350,7 +397,9 @@ static cudaError_t release(void *memory, bool page_locked)
     for (memory_block **link = &blocks; *link; link = &(*link)->next) {
         memory_block *block = *link;
         if (block->memory == memory && block->page_locked == page_locked) {
+            open_memory();
             *link = block->next;
+            close_memory(); /* all but this block */
             allocated_size -= page_locked ? 0 : block->size;
             free(memory);
             free(block);
@@ -423,6 +472,7 @@ void *cudasim_begin_pending(void *stream)
     }
     drain(stream);
     event->recorded = 1;
+    open_memory();
     pending_count++;
     enqueue(stream, (operation){NULL, NULL, NULL, event, 1, true, NULL});
     unlock(cudaSuccess);
@@ -434,6 +484,7 @@ void cudasim_end_pending(void *pending)
     lock();
     cudaEvent_t event = pending;
     event->completed = 1;
+    close_memory();
     pending_count--;
     event->next = finished; /* the stream still looks at it */
     finished = event;
