@@ -129,8 +129,8 @@ make_layer(const char *name, csl_layer_kind kind, int32_t input, uint32_t channe
     return layer;
 }
 
-/* A residual block and a linear layer. Before a norm stands no bias: batch norm takes it away, its
- * gradient is rounding alone, and AdamW would divide by that. */
+/* A residual block, dropout that is off, and a linear layer. Before a norm stands no bias: batch
+ * norm takes it away, its gradient is rounding alone, and AdamW would divide by that. */
 static csl_model_spec make_spec(csl_layer_kind norm, csl_layer *layers)
 {
     csl_layer made[] = {
@@ -141,7 +141,8 @@ static csl_model_spec make_spec(csl_layer_kind norm, csl_layer *layers)
         make_layer("sum", CSL_LAYER_ADD, 3, 0, 1),
         make_layer("sr", CSL_LAYER_RELU, 4, 0, 1),
         make_layer("mean", CSL_LAYER_AVERAGE_POOL, 5, 0, 3),
-        make_layer("out", CSL_LAYER_LINEAR, 6, CLASSES, 1),
+        make_layer("drop", CSL_LAYER_DROPOUT, 6, 0, 1),
+        make_layer("out", CSL_LAYER_LINEAR, 7, CLASSES, 1),
     };
     made[0].bias = false;
     made[1].groups = norm == GROUP_NORM ? 2 : 1;
@@ -160,7 +161,7 @@ static csl_model_spec make_spec(csl_layer_kind norm, csl_layer *layers)
 typedef struct duel {
     csl_dataset *data;
     csl_model_spec spec;
-    csl_layer layers[8];
+    csl_layer layers[9];
     csl_train_options options;
     size_t count;
     float *start;      /* [count] */
@@ -301,10 +302,57 @@ static void training_agrees_with_a_float64_trainer(void)
     nn_on_every_device(check_recipes);
 }
 
+/* Weights after the rounds of a duel on a device; the caller frees them. */
+static float *train_again(nn_case *c, const duel *d)
+{
+    csl_trainer *trainer = NULL;
+    csl_normalisation normalisation;
+    csl_train_result result = {0};
+    float *weights = malloc(d->count * sizeof *weights);
+    memcpy(weights, d->start, d->count * sizeof *weights);
+    CHECK_OK(csl_normalisation_measure(d->data, &normalisation));
+    CHECK_OK(csl_trainer_create(c->device, &d->spec, d->data, &normalisation, &d->options, NULL,
+                                &trainer));
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        CHECK_OK(csl_trainer_round(trainer, round, weights, d->correction, NULL, NULL, &result));
+    }
+    csl_trainer_destroy(trainer);
+    return weights;
+}
+
+/* With all that is random in training: order, augmentation, dropout. On the simulated card the two
+ * runs meet different schedules. */
+static void check_same_bits(nn_case *c)
+{
+    for (int i = 0; i < 2; i++) {
+        duel d;
+        draw_duel(&recipes[csl_test_random() % (sizeof recipes / sizeof recipes[0])], &d);
+        d.layers[7].rate = 0.3f;
+        d.options.augmentation = (csl_augmentation){
+            .flip_horizontal = true, .shift = 1, .rotation_degrees = 20, .intensity = 0.1f};
+        float *first = train_again(c, &d);
+        float *second = train_again(c, &d);
+        CU_ASSERT_EQUAL(memcmp(first, second, d.count * sizeof *first), 0);
+        free(second);
+        d.options.seed++;
+        second = train_again(c, &d);
+        CU_ASSERT_NOT_EQUAL(memcmp(first, second, d.count * sizeof *first), 0);
+        free(first);
+        free(second);
+        free_duel(&d);
+    }
+}
+
+static void the_same_seed_gives_the_same_bits(void)
+{
+    nn_on_every_device(check_same_bits);
+}
+
 int main(void)
 {
     const csl_test_case cases[] = {
         {"training agrees with a float64 trainer", training_agrees_with_a_float64_trainer},
+        {"the same seed gives the same bits", the_same_seed_gives_the_same_bits},
     };
     return csl_test_main("reference_training", cases, sizeof cases / sizeof cases[0]);
 }
