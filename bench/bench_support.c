@@ -73,11 +73,15 @@ PEAK_VARIANTS static float multiply_add(float start)
     return sum;
 }
 
+static const double PEAK_SECONDS = 0.5;
+
 double csl_bench_peak_flops(uint32_t threads)
 {
     double best = 0.0;
     volatile float sink = 0.0F;
-    for (int repeat = 0; repeat < 20; repeat++) {
+    double began = csl_bench_seconds();
+    /* Clocks settle within the first tenths of a second. */
+    while (csl_bench_seconds() - began < PEAK_SECONDS) {
         double start = csl_bench_seconds();
 #pragma omp parallel num_threads((int)threads)
         {

@@ -257,6 +257,12 @@ run_model(const train_arguments *a, const char *model, double peak, csl_bench_re
         if (!peer && a->peer) {
             status = csl_fail(CSL_E_NOT_FOUND, "bench: %s did not start with PyTorch", a->peer);
         }
+        if (!peer && !a->peer) {
+            csl_bench_report_note(report, "no peer",
+                                  "%s: python3 has no PyTorch that runs this "
+                                  "network; --peer PYTHON names another",
+                                  model);
+        }
     }
     train_rates rates;
     if (status == CSL_OK) {
@@ -280,6 +286,9 @@ static csl_status run_models(const train_arguments *a, csl_bench_report *report)
     double peak = csl_bench_peak_flops(a->threads);
     csl_bench_report_note(report, "peak_gflops", "%.1f float32 multiply-add, %u threads",
                           peak / 1e9, a->threads);
+    if (a->peer && strcmp(a->peer, "none") == 0) {
+        csl_bench_report_note(report, "no peer", "left out by --peer none");
+    }
     csl_bench_report_note(report, "counted",
                           "operations of convolutions and linear layers, x%d "
                           "rounds, the programs taking turns",

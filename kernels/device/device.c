@@ -176,6 +176,15 @@ uint32_t csl_device_gpu_count(void)
 #endif
 }
 
+const char *csl_device_gpu_absence(void)
+{
+#ifdef CSL_HAVE_CUDA
+    return csl_cuda_absence();
+#else
+    return "this build has no CUDA";
+#endif
+}
+
 const csl_device_info *csl_device_get_info(const csl_device *device)
 {
     return &device->info;

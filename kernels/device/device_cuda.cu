@@ -212,6 +212,19 @@ uint32_t csl_cuda_device_count(void)
     return count > 0 ? (uint32_t)count : 0;
 }
 
+const char *csl_cuda_absence(void)
+{
+    int count = 0;
+    cudaError_t code = cudaGetDeviceCount(&count);
+    if (code != cudaSuccess) {
+        (void)cudaGetLastError();
+        return code == cudaErrorInsufficientDriver
+                   ? "no NVIDIA driver, or one too old for this build"
+                   : cudaGetErrorString(code);
+    }
+    return count > 0 ? "" : "the NVIDIA driver finds no GPU";
+}
+
 static void fill_table(csl_kernels *kernels)
 {
 #define FILL_CUDA_OP(name, exactness, absolute, relative, parameters, arguments)                   \

@@ -69,6 +69,8 @@ csl_status csl_guard_device_open(csl_device *device);
 csl_status csl_cuda_device_open(csl_device *device, uint32_t index);
 /* 0 where no driver and where no GPU answers. */
 uint32_t csl_cuda_device_count(void);
+/* Why: static storage, "" where one answers. */
+const char *csl_cuda_absence(void);
 
 csl_status csl_host_alloc(csl_device *device, size_t size, csl_allocation *allocation_out);
 void csl_host_free(csl_device *device, const csl_allocation *allocation);

@@ -43,6 +43,10 @@ static json_t *describe_devices(void)
         snprintf(resource, sizeof resource, "cuda:%u", i);
         json_array_append_new(devices, describe_device(resource));
     }
+    if (csl_device_gpu_count() == 0) {
+        json_array_append_new(devices, json_pack("{s:s, s:s}", "resource", "cuda", "error",
+                                                 csl_device_gpu_absence()));
+    }
     return devices;
 }
 

@@ -60,6 +60,8 @@ CSL_API uint32_t csl_core_quota(const char *root);
 
 /* Number of GPUs that answer; 0 where none does, also without a driver. Cannot fail. */
 CSL_API uint32_t csl_device_gpu_count(void);
+/* Why that is 0, in words: the build has no CUDA, no driver, no GPU; "" where one answers. */
+CSL_API const char *csl_device_gpu_absence(void);
 CSL_API const csl_device_info *csl_device_get_info(const csl_device *device);
 CSL_API uint32_t csl_device_threads(const csl_device *device);
 
