@@ -16,12 +16,18 @@ typedef struct plan_data {
     csl_dataset *sample;
     uint64_t counts[3]; /* training, validation, test images */
     uint64_t size;      /* bytes of images */
+    bool pooled;        /* one file, that rank 0 cuts into institutions */
 } plan_data;
 
 static csl_status add_file(const char *path, plan_data *data)
 {
     csl_dataset *dataset = NULL;
     CSL_TRY(csl_dataset_read(path, &dataset));
+    csl_status status = csl_run_check_images(path, dataset);
+    if (status != CSL_OK) {
+        csl_dataset_destroy(dataset);
+        return status;
+    }
     for (int split = 0; split < 3; split++) {
         data->counts[split] += csl_dataset_split_count(dataset, (csl_split)split);
     }
@@ -42,6 +48,7 @@ static csl_status add_files(csl_federated_run *run, plan_data *data)
     }
     bool pooled = false;
     CSL_TRY(csl_run_find_files(run, &pooled));
+    data->pooled = pooled;
     if (pooled) {
         return add_file(run->study->data.path, data);
     }
@@ -120,6 +127,19 @@ static uint64_t count_vectors(const csl_federated_run *run, uint32_t institution
            (csl_federation_local_count(run->federation) > 0 ? 1u : 0u);
 }
 
+/* A convolution keeps its weights in oneDNN's order, one for each direction of training. */
+enum { WEIGHT_ORDERS_MAX = 3 };
+
+static uint64_t count_convolution_weights(const csl_federated_run *run)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < run->tensor_count; i++) {
+        const csl_tensor *tensor = &run->tensors[i];
+        count += tensor->layer_kind == CSL_LAYER_CONV ? tensor->count : 0;
+    }
+    return count;
+}
+
 /* docs/ARCHITECTURE.md, "Memory of a rank". */
 static csl_status count_memory(const csl_federated_run *run,
                                const plan_data *data,
@@ -135,12 +155,17 @@ static csl_status count_memory(const csl_federated_run *run,
     csl_placement_shards(&run->placement, rank, &first, &end);
     uint32_t shards =
         end - first < study->institutions.ranks_each ? end - first : study->institutions.ranks_each;
-    memory->model = count_vectors(run, institutions, shards) * vector;
+    uint64_t kept = csl_train_state_count(&study->training, run->parameter_count) +
+                    csl_federation_local_count(run->federation);
+    memory->model =
+        count_vectors(run, institutions, shards) * vector + institutions * kept * sizeof(float);
     uint64_t device = 0;
     CSL_TRY(csl_model_memory_size(run->spec, study->training.batch, true, &device));
     uint64_t moments = study->training.optimizer == CSL_OPTIMIZER_ADAMW ? 2 : 1;
-    memory->training = shards * (device + moments * vector);
+    uint64_t reordered = count_convolution_weights(run) * sizeof(float);
+    memory->training = shards * (device + moments * vector + WEIGHT_ORDERS_MAX * reordered);
     CSL_TRY(csl_model_memory_size(run->spec, study->evaluation.batch, false, &memory->evaluation));
+    memory->evaluation += reordered;
     uint64_t collectors = csl_federation_has_control(run->federation) ? 2 : 1;
     memory->receive =
         collectors * csl_collector_size(&run->sharding, study->institutions.per_round, rank);
@@ -204,9 +229,13 @@ static csl_status add_memory(const csl_federated_run *run, const plan_data *data
         format_size(memory.receive, cells[5], sizeof cells[5]);
         format_size(memory.rule, cells[6], sizeof cells[6]);
         format_size(memory.images, cells[7], sizeof cells[7]);
-        format_size(memory.model + memory.training + memory.evaluation + memory.receive +
-                        memory.rule + memory.images,
-                    cells[8], sizeof cells[8]);
+        uint64_t together = memory.model + memory.training + memory.evaluation + memory.receive +
+                            memory.rule + memory.images;
+        if (rank == 0 && data->pooled) { /* the pool and a part of it, before anything else */
+            uint64_t cutting = data->size + data->size / run->study->institutions.count;
+            together = cutting > together ? cutting : together;
+        }
+        format_size(together, cells[8], sizeof cells[8]);
         csl_table_add_row(
             table, (const char *const[]){cells[0], csl_communicator_host(run->communicator, rank),
                                          cells[1], cells[2], cells[3], cells[4], cells[5], cells[6],

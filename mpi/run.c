@@ -67,6 +67,12 @@ static csl_status keep_best(csl_federated_run *run, bool *is_best_out)
     }
     CSL_TRY(csl_broadcast(run->communicator, &score, sizeof score, 0));
     *is_best_out = csl_run_state_offer_best(run->state, score);
+    if (*is_best_out && run->rank == 0) {
+        run->best_validation = run->validation[pool];
+        run->best_test = run->test[pool];
+        run->best_validation.confusion = NULL; /* not ours */
+        run->best_test.confusion = NULL;
+    }
     return CSL_OK;
 }
 

@@ -114,6 +114,22 @@ csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out)
     return *pooled_out ? CSL_OK : list_files(run, path);
 }
 
+csl_status csl_run_check_images(const char *path, const csl_dataset *dataset)
+{
+    size_t voxels = csl_shape_count(dataset->shape) / dataset->shape.channels;
+    size_t image = csl_dataset_image_size(dataset);
+    size_t voxel = image / voxels;
+    size_t size = image * dataset->count;
+    const uint8_t *bytes = dataset->images;
+    if (size > voxel && memcmp(bytes, bytes + voxel, size - voxel) == 0) {
+        return csl_fail(CSL_E_RANGE,
+                        "%s: expected images, found the same value in every voxel of all %llu "
+                        "images",
+                        path, (unsigned long long)dataset->count);
+    }
+    return CSL_OK;
+}
+
 csl_status csl_run_prepare_data(csl_federated_run *run)
 {
     size_t size = run->study->institutions.count * sizeof *run->files;

@@ -128,6 +128,8 @@ typedef struct csl_federated_run {
     csl_line_file *rounds_file;
     csl_metrics *validation; /* [institutions + 1], the last is the pool */
     csl_metrics *test;
+    csl_metrics best_validation; /* of all images, of the best model; without confusion */
+    csl_metrics best_test;
     bool evaluated;
     uint64_t memory_before; /* bytes of this process when the run began */
     int64_t *memory_sizes;  /* [ranks][2] before, at most; NULL before the end */
@@ -145,6 +147,8 @@ void csl_run_clear(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_prepare_data(csl_federated_run *run);
 /* Checks data.path: a pooled file, or a folder whose files are then in run->files. */
 CSL_MUST_CHECK csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out);
+/* Refuses images from which nothing can be learnt; `path` is for the message. Errors: E_RANGE. */
+CSL_MUST_CHECK csl_status csl_run_check_images(const char *path, const csl_dataset *dataset);
 
 /* run_train.c */
 CSL_MUST_CHECK csl_status csl_run_train_round(csl_federated_run *run, uint32_t round);

@@ -146,6 +146,9 @@ csl_status csl_run_write_start(csl_federated_run *run)
 {
     csl_text text = {0};
     add_summary(run, &text);
+    if (run->options->verbose) {
+        csl_text_format(&text, "Updates travel by: %s\n\n", csl_run_transport(run));
+    }
     csl_status status = run->device_names ? add_ranks(run, &text) : CSL_OK;
     status = status == CSL_OK ? add_institutions(run, &text) : status;
     csl_text_add(&text, "\n");
@@ -285,8 +288,14 @@ static csl_status add_cross_site(csl_federated_run *run, const double *values, c
     }
     csl_text file = {0};
     char path[CSL_PATH_MAX];
-    csl_text_add(text, "\nEach institution's own last model (rows) on each institution's test "
-                       "images (columns):\n\n");
+    csl_text_format(
+        text,
+        "\nWhat each model is worth elsewhere: the global model, and each institution's "
+        "own\nas it left its last round of training (rows), on each institution's test "
+        "images\n(columns); %s.\n\n",
+        run->spec->task == CSL_TASK_REGRESSION
+            ? "minus the mean squared error, larger is better"
+            : "AUC, or balanced accuracy where an institution tests one class alone");
     csl_status status = csl_cross_site_table(names, count + 1, names + 1, count, values, text);
     if (status == CSL_OK) {
         status = csl_cross_site_csv(names, count + 1, names + 1, count, values, &file);
@@ -345,6 +354,34 @@ static csl_status close_outputs(csl_federated_run *run)
     return metrics != CSL_OK ? metrics : rounds;
 }
 
+/* Which model is where, and what it is worth. */
+static void describe_models(const csl_federated_run *run, csl_text *text)
+{
+    const csl_metrics *validation = &run->best_validation;
+    const csl_metrics *test = &run->best_test;
+    csl_text_format(text, "\nStudy %s took %.1f s.\n", run->study->name,
+                    csl_clock_seconds() - run->began);
+    if (!run->state->has_best) {
+        csl_text_format(text, "No validation images, so the last model is kept: %s/model.h5\n",
+                        run->directory);
+        return;
+    }
+    csl_text_format(text, "Best model by validation: round %u, ", run->state->best_round);
+    if (run->spec->task == CSL_TASK_REGRESSION) {
+        csl_text_format(text, "mean squared error %.4g in validation",
+                        validation->mean_squared_error);
+    } else {
+        csl_text_format(text, "AUC %.4f in validation", validation->auc);
+    }
+    if (test->count > 0 && run->spec->task == CSL_TASK_REGRESSION) {
+        csl_text_format(text, ", %.4g in test", test->mean_squared_error);
+    } else if (test->count > 0) {
+        csl_text_format(text, ", %.4f in test, test accuracy %.4f", test->auc, test->accuracy);
+    }
+    csl_text_format(text, ": %s/model.h5\nLast model: %s/model-last.h5\n", run->directory,
+                    run->directory);
+}
+
 csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
 {
     CSL_TRY(write_institution_events(run));
@@ -355,7 +392,8 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
     const float *best = state->has_best ? state->best_weights : state->weights;
     CSL_TRY(write_model(run, "model.h5", best, state->has_best ? state->best_round : state->round));
     csl_text text = {0};
-    csl_text_add(&text, "\nThe last global model, at each institution:\n\n");
+    csl_text_format(&text, "\nStudy %s: the last global model, at each institution:\n\n",
+                    run->study->name);
     csl_status status = add_final_table(run, &text);
     const csl_metrics *pool = &run->test[run->study->institutions.count];
     if (status == CSL_OK && pool->confusion && pool->count > 0) {
@@ -371,12 +409,7 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
     status = status == CSL_OK ? csl_run_publish(run) : status;
     if (status == CSL_OK) {
         csl_run_describe_outcome(run, &text);
-        csl_text_format(&text,
-                        "\n%.1f s. Best model by validation: round %u, in %s/model.h5; the last: "
-                        "%s/model-last.h5\n",
-                        csl_clock_seconds() - run->began,
-                        state->has_best ? state->best_round : state->round, run->directory,
-                        run->directory);
+        describe_models(run, &text);
         csl_run_show(run, &text);
     }
     csl_text_clear(&text);

@@ -134,6 +134,7 @@ static csl_status open_institution(csl_federated_run *run, local_institution *lo
     if (facts->train_count == 0) {
         return csl_fail(CSL_E_RANGE, "%s: expected training images, found none", path);
     }
+    CSL_TRY(csl_run_check_images(path, local->dataset));
     return csl_normalisation_measure(local->dataset, &local->normalisation);
 }
 
@@ -160,6 +161,68 @@ static csl_status compare_facts(const csl_federated_run *run)
     return CSL_OK;
 }
 
+/* Tables and messages call every institution by a name of its own. */
+static void name_sites(csl_federated_run *run)
+{
+    uint32_t count = run->study->institutions.count;
+    for (uint32_t i = 0; i < count; i++) {
+        institution_facts *facts = &run->facts[i];
+        bool alone = true;
+        for (uint32_t k = i + 1; k < count; k++) {
+            if (facts->site[0] && strcmp(run->facts[k].site, facts->site) == 0) {
+                char name[CSL_NAME_MAX];
+                snprintf(name, sizeof name, "%.48s #%u", run->facts[k].site, k);
+                memcpy(run->facts[k].site, name, sizeof name);
+                alone = false;
+            }
+        }
+        char name[CSL_NAME_MAX];
+        snprintf(name, sizeof name, facts->site[0] ? "%.48s #%u" : "institution %.0s%u",
+                 facts->site, i);
+        if (!facts->site[0] || !alone) {
+            memcpy(facts->site, name, sizeof name);
+        }
+    }
+}
+
+/* A network that has seen one class says it always. All together must have two; an institution
+ * with one is a hard case, but one that studies make on purpose. */
+static csl_status check_classes(const csl_federated_run *run)
+{
+    const institution_facts *first = &run->facts[0];
+    if (first->task != CSL_TASK_BINARY && first->task != CSL_TASK_MULTICLASS) {
+        return CSL_OK;
+    }
+    uint32_t pool_classes = 0;
+    uint32_t last = 0;
+    for (uint32_t c = 0; c < first->class_count; c++) {
+        uint64_t images = 0;
+        for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+            images += run->facts[i].class_counts[c];
+        }
+        pool_classes += images > 0;
+        last = images > 0 ? c : last;
+    }
+    if (pool_classes < 2) {
+        return csl_fail(CSL_E_RANGE,
+                        "%s: expected training images of at least 2 classes, found class %u alone "
+                        "at all institutions",
+                        run->study->data.path, last);
+    }
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        const institution_facts *facts = &run->facts[i];
+        for (uint32_t c = 0; c < facts->class_count; c++) {
+            if (facts->class_counts[c] == facts->train_count) {
+                csl_log(CSL_LOG_WARN, "run",
+                        "%s: all %llu training images are of class %u; %s alone learns nothing "
+                        "that tells classes apart",
+                        run->files[i], (unsigned long long)facts->train_count, c, facts->site);
+            }
+        }
+    }
+    return CSL_OK;
+}
+
 static csl_status share_facts(csl_federated_run *run)
 {
     uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
@@ -178,7 +241,12 @@ static csl_status share_facts(csl_federated_run *run)
     csl_status status = csl_gather_all(run->communicator, run->facts, parts);
     free(parts);
     CSL_TRY(status);
-    return csl_agree(run->communicator, run->rank == 0 ? compare_facts(run) : CSL_OK);
+    name_sites(run);
+    if (run->rank == 0) {
+        status = compare_facts(run);
+        status = status == CSL_OK ? check_classes(run) : status;
+    }
+    return csl_agree(run->communicator, status);
 }
 
 /* Names of classes for rank 0's tables; it always holds institution 0. */
@@ -243,6 +311,10 @@ static void choose_device(csl_federated_run *run)
         snprintf(run->device_name, sizeof run->device_name, "%s", run->study->device);
     } else if (gpu_count == 0) {
         snprintf(run->device_name, sizeof run->device_name, "host");
+        if (run->rank == 0) {
+            csl_log(CSL_LOG_INFO, "run", "device auto: %s; training on the host",
+                    csl_device_gpu_absence());
+        }
     } else {
         snprintf(run->device_name, sizeof run->device_name, "cuda:%u",
                  csl_communicator_local_rank(run->communicator) % gpu_count);

@@ -156,7 +156,7 @@ void csl_run_clear_aggregation(csl_federated_run *run)
 
 const char *csl_run_transport(const csl_federated_run *run)
 {
-    return run->rank_count == 1                    ? "none"
+    return run->rank_count == 1                    ? "nothing, one rank has them all"
            : run->nccl                             ? "NCCL"
            : csl_collector_is_shared(run->updates) ? "shared memory"
                                                    : "messages";

@@ -68,6 +68,22 @@ static csl_status refuse_again(const csl_study_origins *origins, const char *pat
     return csl_study_refuse(origins, path, "%s", reason);
 }
 
+/* What only the options together show, as a trainer would; the message begins with the key. */
+static csl_status check_training(const csl_train_options *training,
+                                 const csl_study_origins *origins)
+{
+    if (csl_train_options_check(training) == CSL_OK) {
+        return CSL_OK;
+    }
+    char path[CSL_NAME_MAX];
+    char reason[512];
+    const char *message = csl_error_message();
+    size_t length = strcspn(message, ": ");
+    snprintf(path, sizeof path, "%.*s", (int)(length < sizeof path ? length : 0), message);
+    snprintf(reason, sizeof reason, "%s", message + length + strspn(message + length, ": "));
+    return csl_study_refuse(origins, path, "%s", reason);
+}
+
 static csl_status take_parameters(csl_study_aggregation *aggregation,
                                   const csl_study_origins *origins)
 {
@@ -269,5 +285,5 @@ csl_status csl_study_check(csl_study *study, const csl_study_origins *origins)
     training->proximal_mu =
         study->federation.algorithm == CSL_FEDPROX ? study->federation.mu : 0.0f;
     training->freeze_batch_norm = study->federation.batch_norm == CSL_BATCH_NORM_FREEZE;
-    return CSL_OK;
+    return check_training(training, origins);
 }

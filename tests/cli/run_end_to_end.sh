@@ -72,6 +72,10 @@ assert numpy.isfinite(updates).all() and (numpy.abs(updates).sum(axis=1) > 0).al
 fi
 
 expect 0 'rank  node' "$consilium" run study.yaml --out verbose -v --set rounds=1
+grep -q '^Updates travel by: ' printed.txt || fail 'the transport is not named'
+grep -q '^Study tiny took ' printed.txt || fail 'the last lines do not name the study'
+grep -q '^Best model by validation: round [01], AUC 0\.[0-9]* in validation, 0\.[0-9]* in test' \
+    printed.txt || { cat printed.txt; fail 'no scores of the best model'; }
 
 # The written study runs again and gives the same model and the same study.
 expect 0 'all together' "$consilium" run first/study.yaml --out again --quiet
@@ -129,6 +133,15 @@ expect 2 'per_round' "$consilium" run study.yaml --out bad --set institutions.pe
 expect 1 'folder' "$consilium" run study.yaml --out study.yaml/inside
 [ ! -e bad ] ||
     fail 'a run that could not start left results'
+# Options that only together make no sense, said as a study error, by a plan too.
+for plan in '' --plan; do
+    # shellcheck disable=SC2086 # none or one word
+    expect 2 'training.nesterov: needs training.momentum above 0' "$consilium" run study.yaml \
+        --out bad $plan --set training.nesterov=true --set training.momentum=0
+    expect 2 'cosine over 2 rounds leaves none' "$consilium" run study.yaml --out bad $plan \
+        --set training.schedule=cosine --set training.warmup_rounds=2
+done
+[ ! -e bad ] || fail 'a study that was refused left results'
 # The folder is still free afterwards.
 expect 0 'all together' "$consilium" run study.yaml --out bad --quiet --set rounds=1
 echo 'run end to end'

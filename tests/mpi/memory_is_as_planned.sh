@@ -57,6 +57,7 @@ holds messages 3 --transport messages
 holds scaffold 2 --set federation.algorithm=scaffold
 holds adam 2 --set federation.algorithm=fedadam --set training.optimizer=adamw \
     --set evaluation.cross_site=true
+holds kept 2 --set training.optimizer=adamw --set training.keep_optimizer=true
 holds centre 2 --set aggregation.rule=centered-clipping --set aggregation.f=1
 holds history 2 --set aggregation.rule=foolsgold --set aggregation.f=1
 holds hostile 2 --set aggregation.rule=multi-krum --set aggregation.f=1 \
