@@ -42,6 +42,9 @@ static csl_round_record make_record(const csl_federated_run *run, uint32_t round
     double loss = 0;
     for (uint32_t row = 0; round > 0 && row < run->study->institutions.per_round; row++) {
         const training_report *report = &run->reports[run->sampled[row]];
+        if (report->refused != 0) {
+            continue;
+        }
         images += report->image_count;
         loss += report->image_count * report->loss_mean;
         record.rate = report->rate;
@@ -99,6 +102,20 @@ static csl_status finish_round(csl_federated_run *run, uint32_t round, double ex
     return csl_agree(run->communicator, status);
 }
 
+/* Said before the rule, which may find that these are too many. */
+static void tell_refused(const csl_federated_run *run, uint32_t round)
+{
+    for (uint32_t row = 0; run->rank == 0 && row < run->study->institutions.per_round; row++) {
+        uint32_t institution = run->sampled[row];
+        if (run->reports[institution].refused != 0) {
+            csl_log(CSL_LOG_WARN, "run",
+                    "institution %u (%s), round %u: its training gave values that are not finite; "
+                    "the update is refused and counts against aggregation.f",
+                    institution, run->facts[institution].site, round);
+        }
+    }
+}
+
 static csl_status run_rounds(csl_federated_run *run)
 {
     run->began = csl_clock_seconds();
@@ -106,6 +123,7 @@ static csl_status run_rounds(csl_federated_run *run)
     for (uint32_t round = 1; round <= run->study->rounds; round++) {
         CSL_TRY(csl_run_train_round(run, round));
         double trained = csl_clock_seconds();
+        tell_refused(run, round);
         CSL_TRY(csl_run_aggregate(run, round));
         CSL_TRY(finish_round(run, round, csl_clock_seconds() - trained));
     }

@@ -34,6 +34,7 @@ typedef struct training_report {
     double seconds;
     double rate;
     double step_count;
+    double refused; /* 1: it diverged, and what it submits is refused */
 } training_report;
 
 /* An institution with a shard on this rank. */

@@ -81,6 +81,7 @@ typedef struct shard_work {
     const float *correction;
     float *parameters;
     csl_train_result result;
+    bool diverged; /* the loss stopped being finite; alike in all shards of an institution */
     csl_status status;
     char message[1024];
 } shard_work;
@@ -154,6 +155,13 @@ static csl_status take_optimizer_state(shard_work *work, csl_trainer *trainer)
     return csl_trainer_get_state(trainer, state->optimizer);
 }
 
+/* A study that allows for false institutions goes on without one that diverges, as it does without
+ * one that sends nonsense; without such a rule nobody can say which model would be right. */
+static bool may_be_refused(const csl_federated_run *run)
+{
+    return run->study->aggregation.spec.f > 0 && !run->options->aggregate;
+}
+
 static csl_status train_shard(shard_work *work)
 {
     csl_gradient_exchange exchange = csl_shard_group_exchange(work->group, work->position);
@@ -163,8 +171,14 @@ static csl_status train_shard(shard_work *work)
         CSL_TRY(give_optimizer_state(work, *slot));
     }
     bool first = work->position == 0;
-    CSL_TRY(csl_trainer_round(*slot, work->round, work->parameters, work->correction,
-                              first ? on_step : NULL, first ? work : NULL, &work->result));
+    csl_status status =
+        csl_trainer_round(*slot, work->round, work->parameters, work->correction,
+                          first ? on_step : NULL, first ? work : NULL, &work->result);
+    work->diverged = status == CSL_E_RANGE && may_be_refused(work->run);
+    if (work->diverged) {
+        return CSL_OK;
+    }
+    CSL_TRY(status);
     if (exchange.sum) {
         CSL_TRY(average_running_values(work, &exchange));
     }
@@ -218,6 +232,45 @@ void csl_run_forget_trainers(csl_federated_run *run, local_institution *local)
         csl_trainer_destroy(local->trainers[i]);
         local->trainers[i] = NULL;
     }
+}
+
+/* What an institution submits that has no finite update: values that every rule refuses, and counts
+ * against f. Its own state stays what it was before the round, but for an optimiser's, which begins
+ * anew. */
+static csl_status submit_refused(csl_federated_run *run, local_institution *local, uint32_t row)
+{
+    csl_run_forget_trainers(run, local);
+    free(local->state->optimizer);
+    local->state->optimizer = NULL;
+    local->state->optimizer_count = 0;
+    run->reports[local->index] = (training_report){.loss_mean = NAN, .refused = 1};
+    if (!local->owner) {
+        return CSL_OK;
+    }
+    float *update = NULL;
+    CSL_TRY(csl_collector_place(run->updates, row, &update));
+    for (size_t j = 0; j < run->parameter_count; j++) {
+        update[j] = NAN;
+    }
+    CSL_TRY(csl_collector_submit(run->updates, row, update));
+    if (run->controls) { /* its control variate does not move */
+        float *difference = NULL;
+        CSL_TRY(csl_collector_place(run->controls, row, &difference));
+        memset(difference, 0, run->parameter_count * sizeof *difference);
+        CSL_TRY(csl_collector_submit(run->controls, row, difference));
+    }
+    return CSL_OK;
+}
+
+static bool is_finite(const csl_federated_run *run, const shard_work *work)
+{
+    for (size_t j = 0; j < run->parameter_count; j++) {
+        /* the difference to finite global weights may still overflow */
+        if (!isfinite(work->parameters[j] - run->state->weights[j])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The owner turns new weights into an update, written where it is sent from, and SCAFFOLD's
@@ -332,7 +385,9 @@ static csl_status train_institution(
             .rate = works[0].result.rate_last,
             .step_count = (double)works[0].result.step_count,
         };
-        status = submit(run, &works[0], row, difference);
+        bool refused = works[0].diverged || (may_be_refused(run) && !is_finite(run, &works[0]));
+        status =
+            refused ? submit_refused(run, local, row) : submit(run, &works[0], row, difference);
     }
     /* Institutions on one rank share the memory of activations, one after the other; and a trainer
      * with shards holds the exchange of a group that ends with this round. */
