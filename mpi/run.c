@@ -144,7 +144,8 @@ static csl_status finish(csl_federated_run *run)
             return status;
         }
     }
-    csl_status status = csl_run_share_memory(run);
+    csl_status status = csl_run_write_personal(run);
+    status = status == CSL_OK ? csl_run_share_memory(run) : status;
     if (status != CSL_OK) {
         free(matrix);
         return status;

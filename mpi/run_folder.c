@@ -24,7 +24,8 @@ static const char *const file_names[] = {"institutions.json", "metrics.csv",   "
 static const struct {
     const char *name;
     const char *prefix; /* of the files in it, which all end in .h5 */
-} folders[] = {{"institutions", "institution-"}, {"updates", "round-"}};
+} folders[] = {
+    {"institutions", "institution-"}, {"updates", "round-"}, {"personal", "institution-"}};
 
 enum {
     FILES = sizeof file_names / sizeof *file_names,

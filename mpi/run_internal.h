@@ -217,6 +217,10 @@ CSL_MUST_CHECK csl_status csl_run_keep_updates(csl_federated_run *run,
 /* run_setup.c: collective; rank 0 of a verbose run learns what every rank computes on */
 CSL_MUST_CHECK csl_status csl_run_share_devices(csl_federated_run *run);
 
+/* run_personal.c: collective; the models of institutions whose batch norm stays with them, into
+ * personal/ */
+CSL_MUST_CHECK csl_status csl_run_write_personal(csl_federated_run *run);
+
 /* run_folder.c: all on rank 0 only */
 CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);
 /* Takes away what a run made that could not start; an earlier folder is left as it is. */

@@ -378,8 +378,11 @@ static void describe_models(const csl_federated_run *run, csl_text *text)
     } else if (test->count > 0) {
         csl_text_format(text, ", %.4f in test, test accuracy %.4f", test->auc, test->accuracy);
     }
-    csl_text_format(text, ": %s/model.h5\nLast model: %s/model-last.h5\n", run->directory,
-                    run->directory);
+    csl_text_format(text, ": %s/model.h5\n", run->directory);
+    if (csl_federation_local_count(run->federation) > 0) {
+        csl_text_format(text, "Models of the institutions: %s/personal/\n", run->directory);
+    }
+    csl_text_format(text, "Last model: %s/model-last.h5\n", run->directory);
 }
 
 csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
@@ -392,8 +395,9 @@ csl_status csl_run_write_end(csl_federated_run *run, const double *cross_site)
     const float *best = state->has_best ? state->best_weights : state->weights;
     CSL_TRY(write_model(run, "model.h5", best, state->has_best ? state->best_round : state->round));
     csl_text text = {0};
-    csl_text_format(&text, "\nStudy %s: the last global model, at each institution:\n\n",
-                    run->study->name);
+    bool personal = csl_federation_local_count(run->federation) > 0;
+    csl_text_format(&text, "\nStudy %s: the last global model%s, at each institution:\n\n",
+                    run->study->name, personal ? " with the institution's own batch norm" : "");
     csl_status status = add_final_table(run, &text);
     const csl_metrics *pool = &run->test[run->study->institutions.count];
     if (status == CSL_OK && pool->confusion && pool->count > 0) {
