@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATTERNS = 4, REPEATS = 3 };
+enum { PATTERNS = 4, REPEATS = CSL_TEST_REPEATS(3) };
 
 typedef enum allowance {
     /* Each coordinate between the honest extremes, and `times` their distance beyond: an order

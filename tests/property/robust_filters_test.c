@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 9, COLUMNS = 211, FAULTS = 2, KEEP = ROWS - FAULTS, REPEATS = 4 };
+enum { ROWS = 9, COLUMNS = 211, FAULTS = 2, KEEP = ROWS - FAULTS, REPEATS = CSL_TEST_REPEATS(4) };
 
 static double x_[ROWS][COLUMNS];
 static double root_[COLUMNS];

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRID = 1 << 14, REPEATS = 3 };
+enum { GRID = 1 << 14, REPEATS = CSL_TEST_REPEATS(3) };
 
 enum {
     MOVES = 1,  /* the aggregate moves with the rows */

@@ -22,6 +22,14 @@ uint64_t csl_test_random(void);
 double csl_test_uniform(void);
 double csl_test_normal(void);
 
+/* How often a law is tried on fresh input: `count` times, once where a sanitizer makes each try
+ * five to ten times slower. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CSL_TEST_REPEATS(count) 1
+#else
+#define CSL_TEST_REPEATS(count) (count)
+#endif
+
 /* A fresh directory below the system's temporary folder, removed when the process ends normally.
  * The pointer stays valid until then. */
 const char *csl_test_directory(void);
