@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""ByzFL's rules on the rows in FOLDER/rows.f32; writes FOLDER/NAME.f32 for each. Called by robust_peer_test.
+"""ByzFL's rules on given rows, as text: for each a name, the number of values, the values. "rows" come first.
 
-usage: byzfl_rules.py FOLDER N D F     exit code 77: ByzFL is not installed
+usage: byzfl_rules.py ROWS.f32 OUT.txt N D F     rows of robust_peer_test
+       byzfl_rules.py --draw OUT.txt             rows drawn here: writes tests/property/byzfl_answers.txt
+exit code 77: ByzFL is not installed
 """
 import inspect
-import os
 import sys
 
 try:
@@ -23,10 +24,8 @@ def converged(kind):
     return space[kind.__name__]
 
 
-def main():
-    folder, n, d, f = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    rows = np.fromfile(os.path.join(folder, "rows.f32"), np.float32).reshape(n, d).astype(np.float64)
-    answers = {
+def answers_of(rows, f):
+    return {
         "mean": rules.Average()(rows),
         "median": rules.Median()(rows),
         "trimmed-mean": rules.TrMean(f)(rows),
@@ -45,8 +44,29 @@ def main():
         "arc+median": rules.Median()(pre.ARC(f)(rows.copy())),
         "bucketing+median": rules.Median()(pre.Bucketing()(rows)),
     }
-    for name, answer in answers.items():
-        np.asarray(answer, np.float32).tofile(os.path.join(folder, name + ".f32"))
+
+
+def draw_rows(n, d):
+    """Two rows are false, and one so long that a radius of 100 cuts it."""
+    random = np.random.default_rng(7)
+    rows = 1 + (0.5 + 0.1 * np.arange(n)[:, None]) * random.standard_normal((n, d))
+    rows[3] -= 3
+    rows[7] *= 12
+    return rows.astype(np.float32)
+
+
+def main():
+    if sys.argv[1] == "--draw":
+        f, rows = 2, draw_rows(10, 67)
+    else:
+        n, d, f = (int(word) for word in sys.argv[3:6])
+        rows = np.fromfile(sys.argv[1], np.float32).reshape(n, d)
+    with open(sys.argv[2], "w", encoding="ascii") as out:
+        for name, values in [("rows", rows), *answers_of(rows.astype(np.float64), f).items()]:
+            words = ["%.9g" % value for value in np.asarray(values, np.float32).ravel()]
+            out.write("%s %d\n" % (name, len(words)))
+            for at in range(0, len(words), 6):
+                out.write(" ".join(words[at:at + 6]) + "\n")
 
 
 main()
