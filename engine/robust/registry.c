@@ -234,7 +234,7 @@ static const csl_rule rules[] = {
       "2f < n",
       "2 reads, n^2 log n",
       "Nguyen et al. 2022",
-      CSL_NEEDS_PRODUCTS,
+      CSL_NEEDS_NORMS | CSL_NEEDS_DISTANCES | CSL_NEEDS_PRODUCTS,
       {P(NOISE), NO_MORE},
       below_half},
      csl_rule_flame},

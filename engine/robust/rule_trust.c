@@ -191,6 +191,21 @@ static csl_status dense_half(const double *distance, uint32_t m, bool *member)
     return status;
 }
 
+/* 1 - cos of rows of squared norms left and right: from their inner product, or, where they are so
+ * alike that it would leave no digit, from ||x - y||^2 = (|x| - |y|)^2 + 2 |x| |y| (1 - cos). */
+static double cosine_distance(double inner, double distance, double left, double right)
+{
+    double both = 2 * sqrt(left) * sqrt(right);
+    double sum = sqrt(left) + sqrt(right);
+    if (!(both > 0)) {
+        return 1;
+    }
+    double apart = (left - right) / sum; /* |x| - |y| */
+    double error = distance + fabs(apart) * sum;
+    double by_distance = (distance - apart * apart) / both;
+    return fmax(0, error < both ? by_distance : 1 - cosine(inner, left, right));
+}
+
 typedef struct flame_work {
     double *products;
     double *distance;
@@ -203,14 +218,15 @@ typedef struct flame_work {
 static csl_status flame(csl_aggregation *a, flame_work *w)
 {
     uint32_t m = a->row_count;
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES | CSL_NEEDS_NORMS));
     CSL_TRY(mixed_products(a, w->products));
     for (uint32_t i = 0; i < m; i++) {
-        w->norm[i] = sqrt(fmax(0, w->products[(size_t)i * m + i]));
+        w->norm[i] = sqrt(a->row_norm[i]);
         for (uint32_t j = 0; j < m; j++) {
-            double left = w->products[(size_t)i * m + i];
-            double right = w->products[(size_t)j * m + j];
-            double angle = cosine(w->products[(size_t)i * m + j], left, right);
-            w->distance[(size_t)i * m + j] = i == j ? 0 : fmax(0, 1 - angle);
+            size_t pair = (size_t)i * m + j;
+            w->distance[pair] = i == j ? 0
+                                       : cosine_distance(w->products[pair], a->row_distance[pair],
+                                                         a->row_norm[i], a->row_norm[j]);
         }
     }
     CSL_TRY(dense_half(w->distance, m, w->member));
