@@ -4,6 +4,7 @@
 
 #include <consilium/attack.h>
 #include <consilium/federation.h>
+#include <consilium/hash.h>
 #include <consilium/metrics.h>
 #include <consilium/placement.h>
 #include <consilium/report.h>
@@ -15,6 +16,8 @@
 #include "nccl_exchange.h"
 #include "row_source.h"
 
+enum { FACTS_NAMES_MAX = 160 };
+
 /* What every rank knows of every institution; sent from its owner. */
 typedef struct institution_facts {
     char site[CSL_NAME_MAX];
@@ -25,6 +28,8 @@ typedef struct institution_facts {
     uint64_t validation_count;
     uint64_t test_count;
     uint64_t class_counts[CSL_CLASSES_MAX]; /* training labels */
+    uint8_t class_names_sha256[CSL_SHA256_SIZE];
+    char class_names[FACTS_NAMES_MAX]; /* for messages: "clear, nodule", cut; "" if unknown */
 } institution_facts;
 
 /* What an institution reports of its training in a round. */
@@ -139,6 +144,12 @@ typedef struct csl_federated_run {
 /* run_setup.c */
 CSL_MUST_CHECK csl_status csl_run_load_study(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_open_institutions(csl_federated_run *run);
+/* run_class_names.c */
+/* The names of one institution's classes into zeroed facts. Errors: E_IO. */
+CSL_MUST_CHECK csl_status csl_run_learn_class_names(const csl_dataset *dataset,
+                                                    institution_facts *facts);
+/* Rank 0 alone. Errors: E_FORMAT (the message names both files and both lists). */
+CSL_MUST_CHECK csl_status csl_run_compare_class_names(const csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_build_model(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_open_devices(csl_federated_run *run);
 local_institution *csl_run_local(csl_federated_run *run, uint32_t institution);

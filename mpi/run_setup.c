@@ -4,6 +4,7 @@
 #include <consilium/files.h>
 #include <consilium/log.h>
 #include <consilium/partition.h>
+#include <consilium/text.h>
 
 #include <errno.h>
 #include <math.h>
@@ -131,6 +132,7 @@ static csl_status open_institution(csl_federated_run *run, local_institution *lo
     }
     institution_facts *facts = &run->facts[local->index];
     learn_facts(local->dataset, facts);
+    CSL_TRY(csl_run_learn_class_names(local->dataset, facts));
     if (facts->train_count == 0) {
         return csl_fail(CSL_E_RANGE, "%s: expected training images, found none", path);
     }
@@ -161,26 +163,29 @@ static csl_status compare_facts(const csl_federated_run *run)
     return CSL_OK;
 }
 
+static void add_number(char site[CSL_NAME_MAX], uint32_t institution)
+{
+    char name[CSL_NAME_MAX];
+    size_t length = strlen(site) < 48 ? strlen(site) : 48;
+    int whole = (int)csl_utf8_check(site, length); /* a character is not cut in two */
+    snprintf(name, sizeof name, "%.*s #%u", whole, site, institution);
+    memcpy(site, name, sizeof name);
+}
+
 /* Tables and messages call every institution by a name of its own. */
 static void name_sites(csl_federated_run *run)
 {
     uint32_t count = run->study->institutions.count;
     for (uint32_t i = 0; i < count; i++) {
-        institution_facts *facts = &run->facts[i];
         bool alone = true;
         for (uint32_t k = i + 1; k < count; k++) {
-            if (facts->site[0] && strcmp(run->facts[k].site, facts->site) == 0) {
-                char name[CSL_NAME_MAX];
-                snprintf(name, sizeof name, "%.48s #%u", run->facts[k].site, k);
-                memcpy(run->facts[k].site, name, sizeof name);
+            if (strcmp(run->facts[k].site, run->facts[i].site) == 0) {
+                add_number(run->facts[k].site, k);
                 alone = false;
             }
         }
-        char name[CSL_NAME_MAX];
-        snprintf(name, sizeof name, facts->site[0] ? "%.48s #%u" : "institution %.0s%u",
-                 facts->site, i);
-        if (!facts->site[0] || !alone) {
-            memcpy(facts->site, name, sizeof name);
+        if (!alone) {
+            add_number(run->facts[i].site, i);
         }
     }
 }
@@ -244,6 +249,7 @@ static csl_status share_facts(csl_federated_run *run)
     name_sites(run);
     if (run->rank == 0) {
         status = compare_facts(run);
+        status = status == CSL_OK ? csl_run_compare_class_names(run) : status;
         status = status == CSL_OK ? check_classes(run) : status;
     }
     return csl_agree(run->communicator, status);
