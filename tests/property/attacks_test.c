@@ -464,6 +464,47 @@ static bool krum_takes(const problem *p, const float *sent)
     return hostile;
 }
 
+static int compare_doubles(const void *left, const void *right)
+{
+    double a = *(const double *)left;
+    double b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* All hostile values lie beyond one end, so they are what is trimmed there, and as many honest ones
+ * go at the other: what is left is the mean of the h - m honest values nearest to the hostile ones.
+ */
+static void fang_trim_leaves_the_trimmed_mean_one_end(void)
+{
+    for (int repeat = 0; repeat < 20; repeat++) {
+        uint32_t m = 1 + below(3);
+        problem p = make_problem("fang-trim", 2 * m + 1 + below(6), m, 3 + below(100));
+        snprintf(p.rule.rule, sizeof p.rule.rule, "trimmed-mean");
+        p.rule.f = m;
+        CHECK_OK(attack(&p));
+        statistics s = measure(&p);
+        float *out = malloc(p.d * sizeof *out);
+        CHECK_OK(aggregate(&p, p.out, out, NULL));
+        uint32_t h = p.n - m;
+        for (size_t j = 0; j < p.d; j++) {
+            double values[CSL_ROWS_MAX];
+            double sum = 0;
+            for (uint32_t i = 0; i < h; i++) {
+                values[i] = honest_value(&p, i, j);
+            }
+            qsort(values, h, sizeof *values, compare_doubles);
+            for (uint32_t k = 0; k < h - m; k++) {
+                sum += values[s.mean[j] > 0 ? k : h - 1 - k];
+            }
+            double away = fabs((double)out[j] - sum / (h - m));
+            CU_ASSERT(fabs(s.mean[j]) < 1e-6 || away <= 1e-5 * (1 + fabs(values[0])));
+        }
+        free(out);
+        free_statistics(&s);
+        free_problem(&p);
+    }
+}
+
 static void fang_krum_is_picked_and_twice_as_far_is_not(void)
 {
     for (int repeat = 0; repeat < 300; repeat++) {
@@ -559,6 +600,7 @@ int main(void)
         {"noise has its moments and depends on the sender",
          noise_has_its_moments_and_depends_on_the_sender},
         {"fang-trim stays just beyond the extremes", fang_trim_stays_just_beyond_the_extremes},
+        {"fang-trim leaves the trimmed mean one end", fang_trim_leaves_the_trimmed_mean_one_end},
         {"fang-krum is picked and twice as far is not",
          fang_krum_is_picked_and_twice_as_far_is_not},
         {"optimal attacks move the rule about as far as a scan",
