@@ -48,6 +48,8 @@ static csl_status read_header(FILE *stream, uint64_t size, csl_npy *npy)
     }
     npy->offset = header.data_offset;
     npy->count = header.count;
+    npy->rank = header.rank;
+    memcpy(npy->extent, header.extent, sizeof npy->extent);
     npy->element_size = header.item_size;
     if (size - npy->offset != npy->count * npy->element_size) {
         return csl_fail(CSL_E_FORMAT, "%s: expected %llu bytes of values, found %llu", npy->path,

@@ -9,6 +9,8 @@ typedef struct csl_npy {
     const char *path; /* lent */
     uint64_t offset;  /* bytes before the first value */
     uint64_t count;
+    uint32_t rank;
+    uint64_t extent[5];
     size_t element_size; /* 4 or 8: float32 or float64, little-endian */
 } csl_npy;
 

@@ -82,8 +82,22 @@ static csl_status take_type(npy_walk *walk, const char *where, csl_npy_header *h
     return CSL_OK;
 }
 
+/* Bytes of what stands in the parentheses at `text`, for a message. */
+static int shown_size(const char *text, const char *end)
+{
+    int size = 0;
+    while (text + size < end && size < 60 && text[size] >= ' ' && text[size] <= '~') {
+        if (text[size++] == ')') {
+            break;
+        }
+    }
+    return size;
+}
+
 static csl_status take_shape(npy_walk *walk, const char *where, csl_npy_header *header)
 {
+    skip_spaces(walk);
+    const char *text = walk->at;
     bool good = take(walk, "(");
     header->rank = 0;
     header->count = 1;
@@ -100,8 +114,9 @@ static csl_status take_shape(npy_walk *walk, const char *where, csl_npy_header *
     return good && header->rank > 0
                ? CSL_OK
                : csl_fail(CSL_E_FORMAT,
-                          "%s: expected a shape of 1..%d extents above 0, found another", where,
-                          CSL_NPY_HEADER_RANK_MAX);
+                          "%s: expected a shape of 1..%d extents above 0 that fits into memory, "
+                          "found %.*s",
+                          where, CSL_NPY_HEADER_RANK_MAX, shown_size(text, walk->end), text);
 }
 
 static csl_status

@@ -75,6 +75,23 @@ static csl_status list_folder(const char *path, csl_updates *updates)
     return status;
 }
 
+/* A folder holds one update a file. All of them in one array would be taken for one long update;
+ * beside others it has n times their length. */
+static csl_status refuse_table(const csl_updates *updates, uint32_t i)
+{
+    const csl_npy *npy = &updates->npy[i], *first = &updates->npy[0];
+    bool alone = updates->row_count == 1;
+    bool is_table = npy->rank == 2 && npy->extent[0] > 1 &&
+                    (alone || (npy->count != first->count && npy->extent[1] == first->count));
+    return is_table
+               ? csl_fail(CSL_E_SHAPE,
+                          "%s: expected one update a file, found an array of %llu x %llu; write "
+                          "several updates to `updates` of an HDF5 file",
+                          updates->names[i], (unsigned long long)npy->extent[0],
+                          (unsigned long long)npy->extent[1])
+               : CSL_OK;
+}
+
 static csl_status open_folder(const char *path, csl_updates *updates)
 {
     CSL_TRY(list_folder(path, updates));
@@ -87,6 +104,7 @@ static csl_status open_folder(const char *path, csl_updates *updates)
     }
     for (uint32_t i = 0; i < count; i++) {
         CSL_TRY(csl_npy_look(updates->names[i], &updates->npy[i]));
+        CSL_TRY(refuse_table(updates, i));
         if (updates->npy[i].count != updates->npy[0].count) {
             return csl_fail(CSL_E_SHAPE, "%s: expected %llu values as in %s, found %llu",
                             updates->names[i], (unsigned long long)updates->npy[0].count,

@@ -63,6 +63,16 @@ def make(seed):
     np.save("half/a.npy", x[0].astype("f2"))
     np.save("short/a.npy", x[0])
     os.truncate("short/a.npy", os.path.getsize("short/a.npy") - 5)
+    for folder in ("table", "table_among", "negative_extent", "huge_extents", "no_extent"):
+        os.makedirs(folder)
+    np.save("table/all.npy", x)
+    np.save("table_among/a.npy", x[0])
+    np.save("table_among/b.npy", x[:3])
+    for folder, shape in (("negative_extent", "(-9001,)"), ("no_extent", "(0, 7)"),
+                          ("huge_extents", "(999999999999999999, 999999999999999999)")):
+        header = ("{'descr': '<f4', 'fortran_order': False, 'shape': %s, }" % shape).ljust(117) + "\n"
+        with open(folder + "/a.npy", "wb") as stream:
+            stream.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64))
     with open("weights.txt", "w") as stream:
         stream.write("\n".join(repr(float(w)) for w in weights))
 

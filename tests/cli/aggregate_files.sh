@@ -114,6 +114,11 @@ refuse 1 'expected an array, found none' outside.h5
 refuse 1 'No such file' absent.h5
 refuse 1 'expected .npy files, found none' no_files
 refuse 1 'expected 9001 values' unequal
+refuse 1 'table/all.npy: expected one update a file, found an array of 11 x 9001' table
+refuse 1 'table_among/b.npy: expected one update a file, found an array of 3 x 9001' table_among
+refuse 1 'negative_extent/a.npy: expected a shape of 1..5 extents above 0 that fits into memory, found (-9001,)' negative_extent
+refuse 1 'no_extent/a.npy: expected a shape of 1..5 extents above 0 that fits into memory, found (0, 7)' no_extent
+refuse 1 'found (999999999999999999, 999999999999999999)' huge_extents
 refuse 1 'pickled objects' objects
 refuse 1 'Fortran order' fortran
 refuse 1 "found '<f2'" half
