@@ -25,6 +25,9 @@ double csl_bench_peak_flops(uint32_t threads);
 /* Bytes per second, read and written, of a copy between arrays larger than the caches. 0 if there
  * is no memory for them. */
 double csl_bench_copy_bandwidth(uint32_t threads);
+/* Bytes per second of reading 512 MiB once, the best of several numbers of streams side by side.
+ * 0 if there is no memory for them. Takes about half a second. */
+double csl_bench_read_bandwidth(uint32_t threads);
 
 /* A cell: a text, or a number printed with `decimals` digits after the point; NAN prints "-". */
 typedef struct csl_bench_cell {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times one rule of ByzFL on random rows; called by `consilium bench aggregate --peer`.
+"""Times one rule of ByzFL, after its pre-aggregators, on random rows; called by `consilium bench aggregate --peer`.
 
-usage: peer_aggregate.py RULE N D THREADS     prints "median_ms least_ms"
+usage: peer_aggregate.py RULE N D THREADS     RULE: "krum", "nnm+krum", "kernel:distances"; prints "median_ms least_ms"
 """
 import sys
 import time
@@ -15,28 +15,48 @@ def main():
     torch.set_num_threads(threads)
     f = max(0, (n - 3) // 4)
 
-    def after_mixing(rule):
-        mix = byzfl.NNM(f)
-        return lambda rows: rule(mix(rows))
-
-    # Krum is what ByzFL offers for the distances; its n x n control is small beside them.
     aggregators = {
         "mean": lambda: byzfl.Average(),
         "trimmed-mean": lambda: byzfl.TrMean(f),
         "median": lambda: byzfl.Median(),
         "meamed": lambda: byzfl.Meamed(f),
-        "distances": lambda: byzfl.Krum(f),
         "krum": lambda: byzfl.Krum(f),
         "multi-krum": lambda: byzfl.MultiKrum(f),
+        "mda": lambda: byzfl.MDA(f),
+        "monna": lambda: byzfl.MoNNA(f),
+        "smea": lambda: byzfl.SMEA(f),
         "geometric-median": lambda: byzfl.GeometricMedian(),
         "centered-clipping": lambda: byzfl.CenteredClipping(),
         "caf": lambda: byzfl.CAF(f),
-        "nnm+trimmed-mean": lambda: after_mixing(byzfl.TrMean(f)),
-        "nnm+median": lambda: after_mixing(byzfl.Median()),
     }
-    if rule not in aggregators:
-        sys.exit("peer_aggregate.py: ByzFL has no %s" % rule)
-    aggregate = aggregators[rule]()
+    before = {
+        "nnm": lambda: byzfl.NNM(f),
+        "arc": lambda: byzfl.ARC(f),
+        "static-clipping": lambda: byzfl.Clipping(),
+    }
+    # What PyTorch offers for single kernels; a dense W of float32 is its cheapest W X.
+    kernels = {
+        "kernel:mean": lambda rows: rows.mean(0),
+        "kernel:norms": lambda rows: (rows * rows).sum(1),
+        "kernel:distances": lambda rows: torch.cdist(rows, rows),
+        "kernel:products": lambda rows: rows @ rows.T,
+        "kernel:mix": lambda rows: torch.ones(n, n) @ rows,
+    }
+
+    def chain(name):
+        *first, last = name.split("+")
+        if last not in aggregators or any(step not in before for step in first):
+            sys.exit("peer_aggregate.py: ByzFL has no %s" % name)
+        steps = [before[step]() for step in first] + [aggregators[last]()]
+
+        def run(rows):
+            for step in steps:
+                rows = step(rows)
+            return rows
+
+        return run
+
+    aggregate = kernels.get(rule) or chain(rule.removeprefix("kernel:"))
     rows = torch.randn(n, d, dtype=torch.float32)
     times = []
     started = time.perf_counter()

@@ -1,0 +1,62 @@
+/* The machine's read bandwidth: what no pass over data in memory can beat. */
+#include "bench_support.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { LANES = 16, STREAMS_MAX = 8, REPEATS = 4, PAGE = 1 << 21 };
+
+typedef uint32_t line __attribute__((vector_size(LANES * sizeof(uint32_t))));
+
+/* Sums `count` lines of memory, `streams` of them side by side: a processor fetches ahead in each
+ * stream on its own, and which number suits best differs. */
+static uint32_t sum_lines(const line *memory, size_t count, size_t streams)
+{
+    line sum = {0};
+    size_t part = count / streams;
+    for (size_t i = 0; i < part; i++) {
+        for (size_t s = 0; s < streams; s++) {
+            sum += memory[s * part + i];
+        }
+    }
+    uint32_t total = 0;
+    for (size_t lane = 0; lane < LANES; lane++) {
+        total += sum[lane];
+    }
+    return total;
+}
+
+double csl_bench_read_bandwidth(uint32_t threads)
+{
+    const size_t size = (size_t)512 << 20;
+    line *memory = aligned_alloc(PAGE, size);
+    double best = 0.0;
+    volatile uint32_t sink = 0;
+    if (!memory) {
+        return 0.0;
+    }
+    madvise(memory, size, MADV_HUGEPAGE);
+#pragma omp parallel num_threads((int)threads)
+    {
+        size_t part = size / (size_t)omp_get_num_threads();
+        memset((char *)memory + part * (size_t)omp_get_thread_num(), 1, part);
+    }
+    for (size_t streams = 1; streams <= STREAMS_MAX; streams *= 2) {
+        for (int repeat = 0; repeat < REPEATS; repeat++) {
+            double start = csl_bench_seconds();
+            uint32_t sum = 0;
+#pragma omp parallel num_threads((int)threads) reduction(+ : sum)
+            {
+                size_t part = size / sizeof(line) / (size_t)omp_get_num_threads();
+                sum += sum_lines(memory + part * (size_t)omp_get_thread_num(), part, streams);
+            }
+            sink = sink + sum;
+            best = fmax(best, (double)size / (csl_bench_seconds() - start));
+        }
+    }
+    free(memory);
+    return best;
+}
