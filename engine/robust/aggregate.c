@@ -272,21 +272,43 @@ static csl_status agree_on_task(csl_aggregation *a, csl_status own)
     return csl_share(a, own, NULL, 0);
 }
 
+static csl_status decide_and_write(csl_aggregation *a, const csl_rule *rule, float *out)
+{
+    CSL_TRY(count_refused(a)); /* from shared sums: the same everywhere */
+    CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
+    return csl_write_answer(a, out);
+}
+
+static bool works_by_columns(const csl_aggregation *a, const csl_rule *rule)
+{
+    return (rule->info.needs & CSL_NEEDS_COLUMNS) && a->spec->pre_count == 0 &&
+           rule->run != csl_rule_dnc;
+}
+
+/* Nothing is measured: decide at once and look on the way for values that are not finite, or too
+ * large; where there are any, the pass is repeated without their rows. */
+static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule, float *out)
+{
+    CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
+    uint32_t needs = all_needs(a->spec, rule);
+    bool at_once = a->kind != CSL_ANSWER_LINEAR; /* that reads no rows of weight zero */
+    bool usable = false;
+    if (at_once) {
+        CSL_TRY(csl_answer_at_once(a, out, &usable));
+    }
+    if (!usable) {
+        CSL_TRY(csl_share(a, csl_gather_sums(a, needs, at_once ? NULL : out), NULL, 0));
+    }
+    return a->report->refused_count > 0 ? decide_and_write(a, rule, out) : CSL_OK;
+}
+
 static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
 {
-    uint32_t needs = all_needs(a->spec, rule);
-    bool by_columns =
-        (needs & CSL_NEEDS_COLUMNS) && a->spec->pre_count == 0 && rule->run != csl_rule_dnc;
-    if (by_columns) {
-        /* Nothing is measured: decide at once and look for values that are not finite on the way;
-         * where there are any, the pass is repeated without their rows. */
-        CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
-    }
-    CSL_TRY(csl_share(a, csl_gather_sums(a, needs, by_columns ? out : NULL), NULL, 0));
-    CSL_TRY(count_refused(a)); /* from shared sums: the same everywhere */
-    if (!by_columns || a->report->refused_count > 0) {
-        CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
-        CSL_TRY(csl_write_answer(a, out));
+    if (works_by_columns(a, rule)) {
+        CSL_TRY(run_by_columns(a, rule, out));
+    } else {
+        CSL_TRY(csl_share(a, csl_gather_sums(a, all_needs(a->spec, rule), NULL), NULL, 0));
+        CSL_TRY(decide_and_write(a, rule, out));
     }
     if ((rule->info.needs & CSL_NEEDS_CENTRE) && a->input->memory) {
         CSL_TRY(csl_share(a, csl_memory_keep_centre(a->input->memory, out), NULL, 0));

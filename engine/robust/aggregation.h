@@ -149,6 +149,10 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out);
 /* Distances from the coordinate median of the virtual rows to the live rows and the origin. */
 csl_status csl_gather_median(csl_aggregation *a);
 csl_status csl_write_answer(csl_aggregation *a, float *out);
+/* Writes the answer, already decided for all live rows, in one pass without norms, for rules that
+ * read every row (CSL_ANSWER_MEAN, or SELECT of all). *usable_out, the same on all ranks: no value
+ * is so large that a row would have to be refused; otherwise norms have to tell. Collective. */
+csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out);
 /* sign_counts [live_count][3]: zero, positive, negative in [begin, end) of all columns. */
 csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_t *sign_counts);
 /* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */

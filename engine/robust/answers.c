@@ -21,7 +21,8 @@ struct csl_answer_pass {
     double *mix;    /* coefficients on live rows for CSL_ANSWER_SELECT, or NULL */
     double *weight; /* LINEAR: live rows and centre */
     csl_select_spec select;
-    bool pick; /* SELECT on chosen live rows themselves */
+    bool pick;          /* SELECT on chosen live rows themselves */
+    uint32_t magnitude; /* the largest that was read, as bits; see row_mean */
 };
 
 csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *context)
@@ -33,7 +34,7 @@ csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *
     uint32_t n = a->live_count;
     const float **rows = columns->rows;
     if (a->kind == CSL_ANSWER_MEAN) {
-        CSL_TRY(a->kernels->row_mean(device, rows, n, count, out, NULL));
+        CSL_TRY(a->kernels->row_mean(device, rows, n, count, out, &pass->magnitude));
     } else if (a->kind == CSL_ANSWER_LINEAR) {
         uint32_t used = n + (a->has_centre ? 1 : 0);
         CSL_TRY(a->kernels->row_weighted_mean(device, rows, pass->weight, used, count, out));
@@ -101,6 +102,9 @@ csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **
         pass->select.mix_count = taken;
         pass->select.host_mix = pass->mix;
     }
+    if (!a->mixed) {
+        pass->select.host_magnitude = &pass->magnitude;
+    }
     *pass_out = pass;
     return CSL_OK;
 }
@@ -127,4 +131,28 @@ csl_status csl_write_answer(csl_aggregation *a, float *out)
     }
     csl_answer_finish(pass);
     return csl_share(a, status, NULL, 0);
+}
+
+/* Its norm is below the limit whatever rounding does to it: that adds less than a part in 2^16. */
+static bool is_surely_usable(const csl_aggregation *a, uint32_t magnitude)
+{
+    float largest;
+    memcpy(&largest, &magnitude, sizeof largest);
+    return (double)largest * (double)largest * (double)a->input->column_total < CSL_NORM_LIMIT / 2;
+}
+
+csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out)
+{
+    csl_answer_pass *pass = NULL;
+    csl_status status = csl_answer_prepare(a, out, &pass);
+    int64_t doubtful = 0;
+    if (status == CSL_OK) {
+        size_t step = a->sign_threshold ? csl_cache_step(a) : 0;
+        status = csl_visit(a, step, NULL, csl_answer_block, pass);
+        doubtful = !is_surely_usable(a, pass->magnitude);
+    }
+    csl_answer_finish(pass);
+    CSL_TRY(csl_share(a, status, &doubtful, 1));
+    *usable_out = doubtful == 0;
+    return CSL_OK;
 }

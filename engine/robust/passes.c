@@ -15,9 +15,6 @@ enum {
     SUM_WORDS = sizeof(csl_exact_sum) / sizeof(int64_t)
 };
 
-/* A squared norm from which float32 lanes of distances could overflow: such a row is refused. */
-static const double NORM_LIMIT = 0x1p124;
-
 /* All ranks take the failure whose code is nearest to 0 as theirs. */
 static csl_status agree_on_failure(const csl_aggregate_input *input, csl_status own)
 {
@@ -143,7 +140,8 @@ static csl_status gather_block(csl_aggregation *a, const csl_block *columns, voi
 
 static bool usable(const gathering *g, uint32_t row)
 {
-    return csl_exact_value(&g->sums.norms[row]) < NORM_LIMIT; /* infinite where one value is not */
+    return csl_exact_value(&g->sums.norms[row]) <
+           CSL_NORM_LIMIT; /* infinite where one value is not */
 }
 
 static csl_status census_block(csl_aggregation *a, const csl_block *columns, void *context)

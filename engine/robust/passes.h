@@ -4,6 +4,9 @@
 
 #include "aggregation.h"
 
+/* A squared norm from which float32 lanes of distances could overflow: such a row is refused. */
+#define CSL_NORM_LIMIT 0x1p124
+
 /* One range of columns: live rows and, where asked for, one more row after them. */
 typedef struct csl_block {
     size_t begin; /* within the local columns */
