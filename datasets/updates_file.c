@@ -280,36 +280,6 @@ csl_status csl_updates_read_weights(csl_updates *updates, double **weights_out)
     return CSL_OK;
 }
 
-/* Rows [first, first + row_count) into one block, row after row. */
-static csl_status read_block(csl_updates *updates,
-                             uint32_t first,
-                             uint32_t row_count,
-                             uint64_t begin,
-                             size_t count,
-                             float *block)
-{
-    hsize_t start[2] = {first, begin};
-    hsize_t size[2] = {row_count, count};
-    hid_t dataset = H5Dopen2(updates->file.id, updates->dataset, H5P_DEFAULT);
-    hid_t space = dataset >= 0 ? H5Dget_space(dataset) : -1;
-    hid_t memory = H5Screate_simple(2, size, NULL);
-    bool good = space >= 0 && memory >= 0 &&
-                H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0 &&
-                H5Dread(dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, block) >= 0;
-    if (memory >= 0) {
-        H5Sclose(memory);
-    }
-    if (space >= 0) {
-        H5Sclose(space);
-    }
-    if (dataset >= 0) {
-        H5Dclose(dataset);
-    }
-    return good ? CSL_OK
-                : csl_fail(CSL_E_IO, "%s%s: expected readable data, found damaged or missing parts",
-                           updates->file.path, updates->dataset);
-}
-
 csl_status csl_updates_read(csl_updates *updates,
                             uint32_t first,
                             uint32_t row_count,
@@ -326,7 +296,8 @@ csl_status csl_updates_read(csl_updates *updates,
         return CSL_OK;
     }
     if (!updates->is_folder) {
-        return read_block(updates, first, row_count, begin, count, block_out);
+        return csl_h5_rows_read(&updates->file, updates->dataset, first, row_count, begin, count,
+                                block_out);
     }
     for (uint32_t i = 0; i < row_count; i++) {
         CSL_TRY(csl_npy_read_float(&updates->npy[first + i], begin, count, block_out + i * count));

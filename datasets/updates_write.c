@@ -9,31 +9,12 @@
 struct csl_updates_writer {
     csl_h5_file file;
     char path[CSL_PATH_MAX];
-    hid_t dataset;
     uint32_t row_count;
     uint64_t column_count;
     uint32_t written;
 };
 
-/* [rows][columns] of float32, without the time of day: equal updates are equal files. */
-static csl_status make_dataset(csl_updates_writer *writer)
-{
-    hsize_t extent[2] = {writer->row_count, writer->column_count};
-    hid_t space = H5Screate_simple(2, extent, NULL);
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
-    if (space >= 0 && properties >= 0 && H5Pset_obj_track_times(properties, false) >= 0) {
-        writer->dataset = H5Dcreate2(writer->file.id, "/updates", H5T_IEEE_F32LE, space,
-                                     H5P_DEFAULT, properties, H5P_DEFAULT);
-    }
-    if (properties >= 0) {
-        H5Pclose(properties);
-    }
-    if (space >= 0) {
-        H5Sclose(space);
-    }
-    return writer->dataset >= 0 ? CSL_OK
-                                : csl_fail(CSL_E_IO, "%s/updates: cannot be made", writer->path);
-}
+static const char UPDATES[] = "/updates";
 
 static csl_status write_facts(csl_updates_writer *writer, const csl_updates_facts *facts)
 {
@@ -42,9 +23,9 @@ static csl_status write_facts(csl_updates_writer *writer, const csl_updates_fact
                          facts->weights));
     CSL_TRY(csl_h5_write(&writer->file, "/institutions", H5T_STD_U32LE, H5T_NATIVE_UINT32, 1,
                          &count, facts->institutions));
-    CSL_TRY(csl_h5_write_number(&writer->file, "/updates", "round", H5T_STD_U32LE,
-                                H5T_NATIVE_UINT32, &facts->round));
-    return csl_h5_write_text(&writer->file, "/updates", "study_sha256", facts->study_sha256);
+    CSL_TRY(csl_h5_write_number(&writer->file, UPDATES, "round", H5T_STD_U32LE, H5T_NATIVE_UINT32,
+                                &facts->round));
+    return csl_h5_write_text(&writer->file, UPDATES, "study_sha256", facts->study_sha256);
 }
 
 csl_status csl_updates_create(const char *path,
@@ -63,7 +44,6 @@ csl_status csl_updates_create(const char *path,
         return csl_fail(CSL_E_NO_MEMORY, "%s", path);
     }
     memcpy(writer->path, path, strlen(path) + 1);
-    writer->dataset = -1;
     writer->row_count = row_count;
     writer->column_count = column_count;
     csl_status status = csl_h5_create(writer->path, &writer->file);
@@ -71,7 +51,7 @@ csl_status csl_updates_create(const char *path,
         free(writer);
         return status;
     }
-    status = make_dataset(writer);
+    status = csl_h5_rows_create(&writer->file, UPDATES, row_count, column_count);
     status = status == CSL_OK ? write_facts(writer, facts) : status;
     if (status != CSL_OK) {
         return csl_updates_finish(writer, status);
@@ -85,22 +65,10 @@ csl_status csl_updates_append(csl_updates_writer *writer, const float *update)
     if (writer->written == writer->row_count) {
         return csl_fail(CSL_E_RANGE, "%s: more than %u updates", writer->path, writer->row_count);
     }
-    hsize_t start[2] = {writer->written, 0};
-    hsize_t size[2] = {1, writer->column_count};
-    hid_t space = H5Dget_space(writer->dataset);
-    hid_t memory = H5Screate_simple(2, size, NULL);
-    bool good =
-        space >= 0 && memory >= 0 &&
-        H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL) >= 0 &&
-        H5Dwrite(writer->dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, update) >= 0;
-    if (space >= 0) {
-        H5Sclose(space);
-    }
-    if (memory >= 0) {
-        H5Sclose(memory);
-    }
-    writer->written += good;
-    return good ? CSL_OK : csl_fail(CSL_E_IO, "%s/updates: cannot be written", writer->path);
+    CSL_TRY(
+        csl_h5_rows_write(&writer->file, UPDATES, writer->written, writer->column_count, update));
+    writer->written++;
+    return CSL_OK;
 }
 
 csl_status csl_updates_finish(csl_updates_writer *writer, csl_status status)
@@ -108,9 +76,6 @@ csl_status csl_updates_finish(csl_updates_writer *writer, csl_status status)
     if (status == CSL_OK && writer->written != writer->row_count) {
         status = csl_fail(CSL_E_STATE, "%s: %u of %u updates were written", writer->path,
                           writer->written, writer->row_count);
-    }
-    if (writer->dataset >= 0) {
-        H5Dclose(writer->dataset);
     }
     status = csl_h5_finish(&writer->file, status);
     free(writer);

@@ -12,20 +12,22 @@ uint64_t csl_aggregate_memory_size(uint32_t row_count,
                                    uint64_t own_count,
                                    uint64_t piece_count,
                                    uint64_t gathered_count,
+                                   uint32_t kept_count,
                                    bool has_root,
                                    bool is_host)
 {
     uint64_t copies = is_host ? 1 : 2;
     uint64_t n = row_count;
     return sizeof(float) * copies * (n * piece_count + own_count + (has_root ? own_count : 0)) +
-           sizeof(float) * gathered_count + 4096 * n + 352 * n * n;
+           sizeof(float) * (kept_count * own_count + gathered_count) + 4096 * n + 352 * n * n;
 }
 
 static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
 {
     bool gathers = a->rank == 0 && a->rank_count > 1;
     return csl_aggregate_memory_size(a->row_count, a->own.count, piece_count,
-                                     gathers ? a->total : 0, a->job->root >= 0, a->is_host);
+                                     gathers ? a->total : 0, a->kept_count, a->job->root >= 0,
+                                     a->is_host);
 }
 
 /* Everything if it stays below the limit, else as many tiles as do. */
@@ -80,17 +82,29 @@ static csl_status read_weights(csl_file_aggregation *a)
 /* Rank 0, before any work: outputs can be written, and none overwrites what is read or another. */
 static csl_status check_outputs(const csl_aggregate_job *job)
 {
-    const char *inputs[] = {job->in, job->weights_from, job->out};
-    CSL_TRY(csl_atomic_check(job->out));
-    CSL_TRY(job->report ? csl_atomic_check(job->report) : CSL_OK);
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        bool is_out = inputs[i] == job->out;
-        if (inputs[i] && !is_out && csl_same_file(job->out, inputs[i])) {
-            return csl_fail(CSL_E_INVALID_ARG, "%s: --out would replace what is read", job->out);
+    const char *const inputs[] = {job->in, job->weights_from};
+    const struct {
+        const char *option, *name, *path;
+    } outputs[] = {{"--out", "the aggregate", job->out},
+                   {"--report", "the report", job->report},
+                   {"--memory", "the memory", job->memory}};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        const char *path = outputs[i].path;
+        if (!path) {
+            continue;
         }
-        if (inputs[i] && job->report && csl_same_file(job->report, inputs[i])) {
-            return csl_fail(CSL_E_INVALID_ARG, "%s: --report would replace %s", job->report,
-                            is_out ? "the aggregate" : "what is read");
+        CSL_TRY(csl_atomic_check(path));
+        for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) {
+            if (inputs[k] && csl_same_file(path, inputs[k])) {
+                return csl_fail(CSL_E_INVALID_ARG, "%s: %s would replace what is read", path,
+                                outputs[i].option);
+            }
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (outputs[k].path && csl_same_file(path, outputs[k].path)) {
+                return csl_fail(CSL_E_INVALID_ARG, "%s: %s would replace %s", path,
+                                outputs[i].option, outputs[k].name);
+            }
         }
     }
     return CSL_OK;
@@ -134,6 +148,7 @@ static csl_status prepare(csl_file_aggregation *a)
         return csl_fail(CSL_E_RANGE, "root %lld: expected a row below %u", (long long)job->root,
                         a->row_count);
     }
+    CSL_TRY(csl_file_memory_prepare(a));
     CSL_TRY(read_weights(a));
     CSL_TRY(open_device(a));
     return plan_pieces(a);
@@ -216,6 +231,7 @@ static csl_status aggregate(csl_file_aggregation *a)
         .root = a->root,
         .round = a->job->round,
         .exchange = {.context = a->communicator, .sum_int64 = add_over_ranks},
+        .memory = a->memory,
     };
     csl_status status = a->root ? load_root(a) : CSL_OK;
     if (status == CSL_OK && a->piece_count == a->own.count) {
@@ -270,6 +286,7 @@ static void release(csl_file_aggregation *a)
         csl_device_free(a->device, a->device_block);
         csl_device_free(a->device, a->root);
         csl_device_free(a->device, a->out);
+        csl_aggregate_memory_destroy(a->memory);
         csl_device_close(a->device);
     }
     free(a->weights);
@@ -290,6 +307,9 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
         status = csl_agree(communicator, allocate(&a));
     }
     if (status == CSL_OK) {
+        status = csl_file_memory_read(&a);
+    }
+    if (status == CSL_OK) {
         outcome.piece_count = a.piece_count;
         outcome.memory_size = needed_memory(&a, a.piece_count);
         status = aggregate(&a);
@@ -305,6 +325,9 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
         if (!csl_communicator_is_broken(communicator)) {
             status = csl_agree(communicator, status);
         }
+    }
+    if (status == CSL_OK) {
+        status = csl_file_memory_write(&a);
     }
     release(&a);
     if (status != CSL_OK) {

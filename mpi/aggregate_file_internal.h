@@ -4,6 +4,7 @@
 
 #include <consilium/aggregate_file.h>
 #include <consilium/distribute.h>
+#include <consilium/kept.h>
 #include <consilium/updates.h>
 
 typedef struct csl_file_aggregation {
@@ -20,11 +21,14 @@ typedef struct csl_file_aggregation {
     csl_device *device;
     bool is_host;
     size_t piece_count;
-    float *host_block;   /* [row_count][piece_count] */
-    float *device_block; /* the same on the device; host_block on the host */
-    float *root;         /* device [own.count], or NULL */
-    float *out;          /* device [own.count] */
-    float *aggregate;    /* host: rank 0 [total], others [own.count] */
+    float *host_block;            /* [row_count][piece_count] */
+    float *device_block;          /* the same on the device; host_block on the host */
+    float *root;                  /* device [own.count], or NULL */
+    float *out;                   /* device [own.count] */
+    float *aggregate;             /* host: rank 0 [total], others [own.count] */
+    csl_aggregate_memory *memory; /* or NULL */
+    bool keeps_histories;         /* of each institution; else one centre */
+    uint32_t kept_count;          /* rows in memory, 0 without */
     csl_aggregate_report *report;
 } csl_file_aggregation;
 
@@ -32,5 +36,12 @@ typedef struct csl_file_aggregation {
 CSL_MUST_CHECK csl_status csl_file_report(const csl_file_aggregation *a, csl_text *text);
 /* The same for people. */
 CSL_MUST_CHECK csl_status csl_file_table(const csl_file_aggregation *a, csl_text *text);
+
+/* aggregate_file_memory.c. Refuses a memory for a rule that keeps nothing. Not collective. */
+CSL_MUST_CHECK csl_status csl_file_memory_prepare(csl_file_aggregation *a);
+/* Own columns of what was kept, if there is a file; uses host_block. Collective. */
+CSL_MUST_CHECK csl_status csl_file_memory_read(csl_file_aggregation *a);
+/* Replaces the file, one row at a time through `aggregate`, which is lost. Collective. */
+CSL_MUST_CHECK csl_status csl_file_memory_write(csl_file_aggregation *a);
 
 #endif

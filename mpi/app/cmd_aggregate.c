@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const double SILENCE_SECONDS = 1800;
-enum { FIRST_PARAMETER = 1000, BASE_OPTIONS = 19 };
+enum { FIRST_PARAMETER = 1000, BASE_OPTIONS = 20 };
 
 typedef struct aggregate_arguments {
     csl_aggregate_job job;
@@ -88,6 +88,10 @@ static void print_help(void)
         "  --root ROW          index of the trusted update of fltrust\n"
         "  --dataset NAME      name of the updates in the HDF5 file (updates)\n"
         "  --report FILE       selection report as JSON: weights, scores, who was dropped and why\n"
+        "  --memory FILE       what centered-clipping (its centre) and foolsgold (its histories) "
+        "keep\n"
+        "                      from round to round: read where FILE exists, replaced after "
+        "success\n"
         "  --seed N            of what is drawn at random: bucketing, dnc, signguard, noise (0)\n"
         "  --round N           of the same (0)\n"
         "  --device NAME       host, cuda:0, auto (auto)\n"
@@ -115,7 +119,7 @@ static void fill_options(struct option *options)
         {"round", required_argument, NULL, 'n'},   {"device", required_argument, NULL, 'D'},
         {"threads", required_argument, NULL, 't'}, {"memory-limit", required_argument, NULL, 'm'},
         {"quiet", no_argument, NULL, 'q'},         {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},
+        {"memory", required_argument, NULL, 'M'},  {"help", no_argument, NULL, 'h'},
     };
     size_t count = 0;
     const csl_parameter_info *parameters = csl_rule_parameters(&count);
@@ -180,9 +184,10 @@ static int take_option(aggregate_arguments *arguments, int option)
     static const char *const presets[] = {"paper", "byzfl", NULL};
     static const char *const policies[] = {"equal", "given", "capped", NULL};
     csl_aggregate_job *job = &arguments->job;
-    const char **texts[] = {&job->in,           &job->out,     &arguments->rule, &arguments->pre,
-                            &job->weights_from, &job->dataset, &job->report,     &job->device};
-    static const char keys[] = "iorpWdjD";
+    const char **texts[] = {&job->in,        &job->out,          &arguments->rule,
+                            &arguments->pre, &job->weights_from, &job->dataset,
+                            &job->report,    &job->device,       &job->memory};
+    static const char keys[] = "iorpWdjDM";
     const char *key = strchr(keys, option);
     int word = 0;
     if (option >= FIRST_PARAMETER) {

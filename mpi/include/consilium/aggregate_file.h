@@ -4,9 +4,11 @@
  *
  * Memory of a rank that holds `own` of the d coordinates of n updates, in bytes:
  *
- *     4 n piece k + 4 own k + [root] 4 own k + [rank 0 of several] 4 d + 4096 n + 352 n^2
+ *     4 n piece k + 4 own k + [root] 4 own k + [memory] 4 own m + [rank 0 of several] 4 d
+ *     + 4096 n + 352 n^2
  *
- * with k = 1 on the device "host", 2 on others (host and device copies). `piece` is `own` where
+ * with k = 1 on the device "host", 2 on others (host and device copies); m = 1 row for a rule that
+ * keeps a centre, n for one that keeps histories. `piece` is `own` where
  * that stays below the limit; else the largest multiple of CSL_TILE that does, and the file is read
  * once per pass. The program and its libraries come on top.
  */
@@ -21,6 +23,7 @@ typedef struct csl_aggregate_job {
     const char *dataset;      /* NULL: "updates" */
     const char *out;          /* ".h5" or ".npy" */
     const char *report;       /* JSON, or NULL */
+    const char *memory;       /* what the rule keeps (kept.h), read and replaced; or NULL */
     const char *weights_from; /* csl_numbers_read, or NULL: `weights` of the file */
     int64_t root;             /* index of the row that is the trusted update; -1: none */
     uint32_t round;
@@ -42,12 +45,16 @@ CSL_API uint64_t csl_aggregate_memory_size(uint32_t row_count,
                                            uint64_t own_count,
                                            uint64_t piece_count,
                                            uint64_t gathered_count,
+                                           uint32_t kept_count,
                                            bool has_root,
                                            bool is_host);
 
 /* Collective. Refuses what can be refused before values are read; nothing is at `out` unless it is
- * complete. Errors: those of csl_updates_open, csl_numbers_read, csl_aggregate; E_RANGE (limit too
- * small), E_IO, E_NO_MEMORY, E_NO_DEVICE. The caller clears the outcome's table. */
+ * complete, and `memory` is replaced last, after the other files are there: a call that fails can
+ * be repeated. Errors: those of csl_updates_open, csl_numbers_read, csl_kept_open, csl_aggregate;
+ * E_INVALID_ARG (a memory for a rule that keeps nothing, outputs that would replace each other or
+ * what is read), E_RANGE (limit too small), E_IO, E_NO_MEMORY, E_NO_DEVICE. The caller clears the
+ * outcome's table. */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_file(csl_communicator *communicator,
                                                      const csl_aggregate_job *job,
                                                      csl_aggregate_outcome *outcome_out);
