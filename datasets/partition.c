@@ -11,10 +11,14 @@
 static const char *const scheme_names[] = {"iid",
                                            "dirichlet",
                                            "dirichlet-balanced",
+                                           "dirichlet-institution",
                                            "label-quantity",
                                            "shards",
                                            "quantity-dirichlet",
                                            "quantity-lognormal",
+                                           "quantity-linear",
+                                           "quantity-square",
+                                           "quantity-exponential",
                                            "feature-noise",
                                            "feature-scanner",
                                            "natural",
@@ -45,6 +49,7 @@ void csl_partition_defaults(csl_partition_options *options_out)
                                                      .labels_each = 2,
                                                      .shards_each = 2,
                                                      .sigma = 0.5,
+                                                     .strength = 1.0,
                                                      .min_size = 10,
                                                      .validation_fraction = 0.1,
                                                      .test_fraction = 0.2},
@@ -61,6 +66,7 @@ static csl_status check_options(const csl_dataset *dataset, const csl_partition_
     }
     bool dirichlet = split->scheme == CSL_SPLIT_SCHEME_DIRICHLET ||
                      split->scheme == CSL_SPLIT_SCHEME_DIRICHLET_BALANCED ||
+                     split->scheme == CSL_SPLIT_SCHEME_DIRICHLET_INSTITUTION ||
                      split->scheme == CSL_SPLIT_SCHEME_QUANTITY_DIRICHLET;
     if (dirichlet && !(split->alpha > 0.0 && isfinite(split->alpha))) {
         return csl_fail(CSL_E_RANGE, "expected alpha above 0, found %g", split->alpha);
@@ -77,6 +83,9 @@ static csl_status check_options(const csl_dataset *dataset, const csl_partition_
     }
     if (!(split->sigma >= 0.0 && split->sigma <= 10.0)) {
         return csl_fail(CSL_E_RANGE, "expected sigma in 0..10, found %g", split->sigma);
+    }
+    if (!(split->strength >= 0.0 && split->strength <= 1.0)) {
+        return csl_fail(CSL_E_RANGE, "expected strength in 0..1, found %g", split->strength);
     }
     if (!(split->validation_fraction >= 0.0 && split->test_fraction >= 0.0 &&
           split->validation_fraction + split->test_fraction < 1.0)) {

@@ -127,14 +127,15 @@ csl_partition_report(const csl_dataset *dataset, const csl_partition_plan *plan,
         }
         json_array_append_new(institutions, describe_institution(dataset, j, &summary));
     }
-    json_t *report = json_pack(
-        "{s:s, s:I, s:f, s:i, s:i, s:f, s:i, s:b, s:b, s:I, s:f, s:o}", "scheme",
-        csl_partition_scheme_name(split->scheme), "seed", (json_int_t)plan->options.seed, "alpha",
-        split->alpha, "labels_each", (int)split->labels_each, "shards_each",
-        (int)split->shards_each, "sigma", split->sigma, "min_size", (int)split->min_size, "force",
-        (int)split->force, "splits_redrawn", (int)(split->holdout == CSL_HOLDOUT_REDRAW), "images",
-        (json_int_t)plan->image_count, "effective_institutions",
-        csl_partition_effective_count(plan), "institutions", institutions);
+    json_t *report =
+        json_pack("{s:s, s:I, s:f, s:i, s:i, s:f, s:f, s:i, s:b, s:b, s:I, s:f, s:o}", "scheme",
+                  csl_partition_scheme_name(split->scheme), "seed", (json_int_t)plan->options.seed,
+                  "alpha", split->alpha, "labels_each", (int)split->labels_each, "shards_each",
+                  (int)split->shards_each, "sigma", split->sigma, "strength", split->strength,
+                  "min_size", (int)split->min_size, "force", (int)split->force, "splits_redrawn",
+                  (int)(split->holdout == CSL_HOLDOUT_REDRAW), "images",
+                  (json_int_t)plan->image_count, "effective_institutions",
+                  csl_partition_effective_count(plan), "institutions", institutions);
     char *text = report ? json_dumps(report, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     csl_status status = text ? write_whole(path, text)
                              : csl_fail(CSL_E_NO_MEMORY, "%s: no memory for the report", path);

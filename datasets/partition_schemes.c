@@ -81,6 +81,23 @@ static void deal_by_shares(deal_state *deal)
                   deal->options->institution_count);
 }
 
+/* Size of institution j of `count` up to a factor that is the same for all. */
+static double
+relative_size(const csl_study_split *split, uint32_t j, uint32_t count, csl_random *random)
+{
+    double i = (double)j + 1.0;
+    switch (split->scheme) {
+    case CSL_SPLIT_SCHEME_QUANTITY_LINEAR:
+        return i;
+    case CSL_SPLIT_SCHEME_QUANTITY_SQUARE:
+        return i * i;
+    case CSL_SPLIT_SCHEME_QUANTITY_EXPONENTIAL:
+        return csl_exact_exp(i - (double)count); /* e^i overflows for hundreds of institutions */
+    default:                                     /* log-normal */
+        return csl_exact_exp(split->sigma * csl_random_normal(random));
+    }
+}
+
 static void draw_sizes(deal_state *deal)
 {
     uint32_t count = deal->options->institution_count;
@@ -90,8 +107,7 @@ static void draw_sizes(deal_state *deal)
     } else {
         double sum = 0.0;
         for (uint32_t j = 0; j < count; j++) {
-            deal->shares[j] =
-                csl_exact_exp(deal->options->split.sigma * csl_random_normal(&random));
+            deal->shares[j] = relative_size(&deal->options->split, j, count, &random);
             sum += deal->shares[j];
         }
         for (uint32_t j = 0; j < count; j++) {
@@ -136,6 +152,88 @@ static void deal_dirichlet(deal_state *deal, uint64_t *list)
             deal->held[unit->institution] += unit->count;
         }
     }
+}
+
+/* Class of the next unit of an institution whose mixture is `mixture`, among classes with units
+ * left (their number `left`): the definition redraws exhausted classes, which is to draw from what
+ * remains of the mixture. A mixture that lies on exhausted classes alone gives the last other. */
+static uint32_t
+draw_class(const double *mixture, const uint64_t *left, uint32_t strata, double uniform)
+{
+    double sum = 0.0, passed = 0.0;
+    uint32_t chosen = strata;
+    for (uint32_t k = 0; k < strata; k++) {
+        sum += left[k] ? mixture[k] : 0.0;
+    }
+    for (uint32_t k = 0; k < strata; k++) {
+        if (left[k] && (chosen == strata || passed <= uniform * sum)) {
+            chosen = k;
+        }
+        passed += left[k] ? mixture[k] : 0.0;
+    }
+    return chosen;
+}
+
+typedef struct mixture_state {
+    double *mixtures; /* [institutions][strata] */
+    uint64_t *first;  /* [strata] where a class begins in the list of units */
+    uint64_t *left;   /* [strata] units of a class not yet dealt */
+    uint32_t *open;   /* institutions that are not full */
+} mixture_state;
+
+static void deal_mixtures(deal_state *deal, uint64_t *list, const mixture_state *state)
+{
+    uint32_t strata = deal->units->stratum_count, count = deal->options->institution_count;
+    uint64_t listed = 0;
+    for (uint32_t j = 0; j < count; j++) {
+        csl_random random = stream(deal, j);
+        csl_random_dirichlet(&random, deal->options->split.alpha, strata,
+                             state->mixtures + (size_t)j * strata);
+        state->open[j] = j;
+    }
+    for (uint32_t k = 0; k < strata; k++) {
+        csl_random random = stream(deal, count + 1 + k);
+        state->first[k] = listed;
+        state->left[k] = pick(deal, k, list + listed);
+        csl_random_shuffle(&random, list + listed, (size_t)state->left[k]);
+        listed += state->left[k];
+    }
+    csl_random random = stream(deal, count);
+    uint32_t open_count = count;
+    for (uint64_t i = 0; i < listed; i++) { /* sizes sum to all images: one is open to the end */
+        uint64_t at = csl_random_below(&random, open_count);
+        uint32_t j = state->open[at];
+        uint32_t k = draw_class(state->mixtures + (size_t)j * strata, state->left, strata,
+                                csl_random_uniform(&random));
+        csl_unit *unit = &deal->units->units[list[state->first[k] + --state->left[k]]];
+        unit->institution = j;
+        deal->held[j] += unit->count;
+        uint64_t size = deal->image_count / count + (j < deal->image_count % count);
+        if (deal->held[j] >= size && open_count > 1) {
+            state->open[at] = state->open[--open_count];
+        }
+    }
+}
+
+/* FedDyn's split (Acar et al. 2021): equal sizes, and a mixture of classes for each institution. */
+static csl_status deal_dirichlet_institution(deal_state *deal, uint64_t *list)
+{
+    uint32_t strata = deal->units->stratum_count, count = deal->options->institution_count;
+    mixture_state state = {.mixtures = calloc((size_t)count * strata, sizeof *state.mixtures),
+                           .first = calloc(strata, sizeof *state.first),
+                           .left = calloc(strata, sizeof *state.left),
+                           .open = calloc(count, sizeof *state.open)};
+    csl_status status = CSL_OK;
+    if (state.mixtures && state.first && state.left && state.open) {
+        deal_mixtures(deal, list, &state);
+    } else {
+        status = csl_fail(CSL_E_NO_MEMORY, "no memory to partition");
+    }
+    free(state.open);
+    free(state.left);
+    free(state.first);
+    free(state.mixtures);
+    return status;
 }
 
 /* owns: [institutions][strata]. Institution i owns class i mod K and labels_each - 1 others; a
@@ -237,7 +335,26 @@ static int compare_ranked(const void *left, const void *right)
     return (a->position > b->position) - (a->position < b->position);
 }
 
-/* Flower's continuous property at strength 1: sorted by scanner or exposure, cut equally. */
+/* Blends z-scores of the property (mean 0, variance 1 over the units) with normal numbers. */
+static void blend(ranked *list, uint64_t count, double strength, csl_random *random)
+{
+    double sum = 0.0, squares = 0.0, n = (double)count;
+    for (uint64_t i = 0; i < count; i++) {
+        sum += list[i].property;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        double apart = list[i].property - sum / n;
+        squares += apart * apart;
+    }
+    double deviation = sqrt(squares / n);
+    for (uint64_t i = 0; i < count; i++) {
+        double z = deviation > 0.0 ? (list[i].property - sum / n) / deviation : 0.0;
+        list[i].property = strength * z + (1.0 - strength) * csl_random_normal(random);
+    }
+}
+
+/* Flower's continuous property: sorted by scanner or exposure, at a strength below 1 blended with
+ * chance; cut equally. */
 static csl_status deal_by_property(deal_state *deal)
 {
     ranked *list = calloc((size_t)deal->order_count + 1, sizeof *list);
@@ -248,6 +365,9 @@ static csl_status deal_by_property(deal_state *deal)
     csl_random_shuffle(&random, deal->order, (size_t)deal->order_count);
     for (uint64_t i = 0; i < deal->order_count; i++) {
         list[i] = (ranked){deal->units->units[deal->order[i]].property, i, deal->order[i]};
+    }
+    if (deal->options->split.strength < 1.0) {
+        blend(list, deal->order_count, deal->options->split.strength, &random);
     }
     qsort(list, (size_t)deal->order_count, sizeof *list, compare_ranked);
     for (uint64_t i = 0; i < deal->order_count; i++) {
@@ -267,12 +387,17 @@ static csl_status deal_scheme(deal_state *deal, uint64_t *list)
     case CSL_SPLIT_SCHEME_DIRICHLET_BALANCED:
         deal_dirichlet(deal, list);
         return CSL_OK;
+    case CSL_SPLIT_SCHEME_DIRICHLET_INSTITUTION:
+        return deal_dirichlet_institution(deal, list);
     case CSL_SPLIT_SCHEME_LABEL_QUANTITY:
         return deal_label_quantity(deal, list);
     case CSL_SPLIT_SCHEME_SHARDS:
         return deal_shards(deal, list);
     case CSL_SPLIT_SCHEME_QUANTITY_DIRICHLET:
     case CSL_SPLIT_SCHEME_QUANTITY_LOGNORMAL:
+    case CSL_SPLIT_SCHEME_QUANTITY_LINEAR:
+    case CSL_SPLIT_SCHEME_QUANTITY_SQUARE:
+    case CSL_SPLIT_SCHEME_QUANTITY_EXPONENTIAL:
         draw_sizes(deal);
         deal_by_shares(deal);
         return CSL_OK;

@@ -41,8 +41,9 @@ const csl_study_key csl_study_keys[] = {
      "a pooled HDF5 file that is partitioned, or a folder with one file per institution",
      AT(data.path)},
     {"data.split.scheme", CSL_STUDY_ENUM, "iid",
-     "iid|dirichlet|dirichlet-balanced|label-quantity|shards|quantity-dirichlet|"
-     "quantity-lognormal|feature-noise|feature-scanner|natural",
+     "iid|dirichlet|dirichlet-balanced|dirichlet-institution|label-quantity|shards|"
+     "quantity-dirichlet|quantity-lognormal|quantity-linear|quantity-square|quantity-exponential|"
+     "feature-noise|feature-scanner|natural",
      "", "how a pooled file becomes institutions", AT(data.split.scheme)},
     {"data.split.alpha", CSL_STUDY_F64, "0.5", "(0, 1000000]", "",
      "concentration of the Dirichlet schemes; small is uneven", AT(data.split.alpha)},
@@ -54,6 +55,9 @@ const csl_study_key csl_study_keys[] = {
      "quantity-lognormal: deviation of the logarithm of sizes; feature-noise: deviation of the "
      "noise at the last institution, in units of the images' range",
      AT(data.split.sigma)},
+    {"data.split.strength", CSL_STUDY_F64, "1", "[0, 1]", "",
+     "feature-scanner: 1 sorts by scanner or intensity, 0 deals by chance",
+     AT(data.split.strength)},
     {"data.split.min_size", CSL_STUDY_U32, "10", "[1, 1000000000]", "images",
      "fewest training images of an institution", AT(data.split.min_size)},
     {"data.split.force", CSL_STUDY_BOOL, "false", NULL, "",
@@ -208,7 +212,7 @@ const csl_study_key csl_study_keys[] = {
 const size_t csl_study_key_count = sizeof csl_study_keys / sizeof *csl_study_keys;
 
 _Static_assert(CSL_LAYER_ADD == 10, "the names of layer kinds below follow csl_layer_kind");
-_Static_assert(CSL_SPLIT_SCHEME_NATURAL == 9, "data.split.scheme follows csl_split_scheme");
+_Static_assert(CSL_SPLIT_SCHEME_NATURAL == 13, "data.split.scheme follows csl_split_scheme");
 _Static_assert(CSL_FEDYOGI == 4, "federation.algorithm follows csl_algorithm");
 _Static_assert(CSL_DATA_ATTACK_BACKDOOR == 3, "adversary.data follows csl_data_attack");
 _Static_assert(CSL_PRESET_BYZFL == 1, "aggregation.preset follows csl_preset");

@@ -34,6 +34,9 @@ static error_t parse_more(int key, char *text, struct argp_state *state)
     case 'g':
         split->sigma = csl_cmd_data_real(state, "--sigma", text, 0.0, 10.0);
         return 0;
+    case 't':
+        split->strength = csl_cmd_data_real(state, "--strength", text, 0.0, 1.0);
+        return 0;
     case 'm':
         split->min_size = (uint32_t)csl_cmd_data_number(state, "--min-size", text, 1, 1000000000);
         return 0;
@@ -142,14 +145,16 @@ int csl_cmd_data_split(int argc, char **argv)
     static const struct argp_option options[] = {
         {"out", 'o', "DIR", 0, "folder for institution-NN.h5 and partition.json", 0},
         {"scheme", 'c', "NAME", 0,
-         "iid, dirichlet, dirichlet-balanced, label-quantity, shards, quantity-dirichlet, "
-         "quantity-lognormal, feature-noise, feature-scanner, natural (iid)",
+         "iid, dirichlet, dirichlet-balanced, dirichlet-institution, label-quantity, shards, "
+         "quantity-dirichlet, quantity-lognormal, quantity-linear, quantity-square, "
+         "quantity-exponential, feature-noise, feature-scanner, natural (iid)",
          0},
         {"institutions", 'n', "N", 0, "how many (8)", 0},
         {"alpha", 'a', "X", 0, "concentration of the Dirichlet schemes (0.5)", 0},
         {"labels-each", 'l', "N", 0, "label-quantity: classes of an institution (2)", 0},
         {"shards-each", 'h', "N", 0, "shards: of an institution (2)", 0},
         {"sigma", 'g', "X", 0, "quantity-lognormal, feature-noise: deviation (0.5)", 0},
+        {"strength", 't', "X", 0, "feature-scanner: 1 sorted, 0 by chance (1)", 0},
         {"min-size", 'm', "N", 0, "fewest training images of an institution (10)", 0},
         {"redraw", 'r', NULL, 0, "draw validation and test anew at each institution", 0},
         {"force", 'f', NULL, 0, "break up patients and groups", 0},

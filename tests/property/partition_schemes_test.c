@@ -271,6 +271,74 @@ static void sizes_follow_their_distributions_and_labels_chance(void)
     check_moments(&ratio, 0.0, 2.0 * sigma * sigma, "log ratio of two log-normal sizes");
 }
 
+/* Size of institution i of 1..N proportional to i, to i^2, to e^i; labels by chance. */
+static void sizes_follow_their_laws(void)
+{
+    for (int trial = 0; trial < 21; trial++) {
+        csl_dataset *pool = loose_pool(3, between(500, 900), CSL_U8);
+        uint32_t n = between(2, 5);
+        csl_split_scheme scheme = (csl_split_scheme)(CSL_SPLIT_SCHEME_QUANTITY_LINEAR + trial % 3);
+        csl_partition_options options = options_for(scheme, n);
+        csl_partition_plan *plan = deal(pool, &options);
+        double law[COUNT_MAX], sum = 0.0;
+        for (uint32_t j = 0; j < n; j++) {
+            double i = j + 1.0;
+            law[j] = scheme == CSL_SPLIT_SCHEME_QUANTITY_LINEAR   ? i
+                     : scheme == CSL_SPLIT_SCHEME_QUANTITY_SQUARE ? i * i
+                                                                  : exp(i);
+            sum += law[j];
+        }
+        for (uint32_t j = 0; j < n; j++) {
+            double expected = (double)pool->count * law[j] / sum;
+            CU_ASSERT(fabs((double)held(pool, plan, j, -1, -1) - expected) <= 1.0);
+        }
+        check_labels_by_chance(pool, plan);
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+}
+
+/* Equal sizes; m draws from shares of variance v = (1/K)(1 - 1/K)/(K alpha + 1) have variance
+ * v (1 - 1/m) + (1/K)(1 - 1/K)/m. Of many institutions only the last to be filled meet exhausted
+ * classes. */
+static void each_institution_draws_its_mixture_of_classes(void)
+{
+    enum { N = 60, M = 50, TRIALS = 25 };
+    moments found = {0};
+    uint32_t class_count = between(3, 5);
+    double alpha = 1.0 + 2.0 * csl_test_uniform(), mean = 1.0 / class_count;
+    for (int trial = 0; trial < TRIALS; trial++) {
+        csl_dataset *pool = loose_pool(class_count, N * M, CSL_U8);
+        csl_partition_options options = options_for(CSL_SPLIT_SCHEME_DIRICHLET_INSTITUTION, N);
+        options.split.alpha = alpha;
+        csl_partition_plan *plan = deal(pool, &options);
+        for (uint32_t j = 0; j < N; j++) {
+            CHECK_U64(held(pool, plan, j, -1, -1), M);
+            add_moment(&found, (double)held(pool, plan, j, (int)(j % class_count), -1) / M);
+        }
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+    double once = mean * (1.0 - mean), shares = once / (class_count * alpha + 1.0);
+    check_moments(&found, mean, shares * (1.0 - 1.0 / M) + once / M, "share of a mixture");
+}
+
+/* Mixtures that lie on one class each, fewer of them than classes: what nobody wants is dealt too.
+ */
+static void mixtures_end_when_their_classes_are_exhausted(void)
+{
+    for (int trial = 0; trial < 20; trial++) {
+        csl_dataset *pool = loose_pool(between(2, 9), between(200, 900), CSL_U8);
+        csl_partition_options options =
+            options_for(CSL_SPLIT_SCHEME_DIRICHLET_INSTITUTION, between(1, 12));
+        options.split.alpha = pow(10.0, -1.0 - 5.0 * csl_test_uniform());
+        csl_partition_plan *plan = deal(pool, &options);
+        check_equal_sizes(pool, plan);
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+}
+
 /* Institution i of N: iid, then noise of standard deviation sigma i / (N - 1) of the range. */
 static void noise_grows_with_the_institution(void)
 {
@@ -340,6 +408,36 @@ static void feature_scanner_sorts_by_scanner_or_intensity(void)
             }
         }
         CHECK_U64(disorder, 0);
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+}
+
+/* With a normal property, b = s z + (1 - s) e is normal too, and its correlation with z is
+ * r = s / sqrt(s^2 + (1 - s)^2). The institution's rank u is the distribution function of b, of
+ * which E[z u] = r / (2 sqrt(pi)) (Stein's lemma). */
+static void feature_scanner_blends_with_chance(void)
+{
+    enum { N = 50, IMAGES = 20000 };
+    const double strengths[] = {0.0, 0.2 + 0.6 * csl_test_uniform(), 0.999999};
+    for (size_t trial = 0; trial < sizeof strengths / sizeof *strengths; trial++) {
+        csl_dataset *pool = loose_pool(2, IMAGES, CSL_U8);
+        double s = strengths[trial], product = 0.0;
+        pool->scanner = calloc(IMAGES, sizeof *pool->scanner);
+        for (uint64_t i = 0; i < IMAGES; i++) {
+            pool->scanner[i] = (uint16_t)(30000.0 + 5000.0 * csl_test_normal());
+        }
+        csl_partition_options options = options_for(CSL_SPLIT_SCHEME_FEATURE_SCANNER, N);
+        options.split.strength = s;
+        csl_partition_plan *plan = deal(pool, &options);
+        check_equal_sizes(pool, plan);
+        for (uint64_t i = 0; i < IMAGES; i++) {
+            double z = (pool->scanner[i] - 30000.0) / 5000.0;
+            product += z * ((plan->institution[i] + 0.5) / N - 0.5);
+        }
+        double found = 2.0 * sqrt(acos(-1.0)) * product / IMAGES, expected = s / hypot(s, 1.0 - s);
+        printf("strength %.3f: correlation %.4f (%.4f)\n", s, found, expected);
+        CHECK_NEAR(found, expected, 0.05); /* standard error 0.007 */
         csl_partition_plan_destroy(plan);
         csl_dataset_destroy(pool);
     }
@@ -464,9 +562,15 @@ int main(void)
         {"shards are intervals of the sorted pool", shards_are_intervals_of_the_sorted_pool},
         {"sizes follow their distributions, labels chance",
          sizes_follow_their_distributions_and_labels_chance},
+        {"sizes follow their laws", sizes_follow_their_laws},
+        {"each institution draws its mixture of classes",
+         each_institution_draws_its_mixture_of_classes},
+        {"mixtures end when their classes are exhausted",
+         mixtures_end_when_their_classes_are_exhausted},
         {"noise grows with the institution", noise_grows_with_the_institution},
         {"feature-scanner sorts by scanner or intensity",
          feature_scanner_sorts_by_scanner_or_intensity},
+        {"feature-scanner blends with chance", feature_scanner_blends_with_chance},
         {"natural merges surplus sites in order", natural_merges_surplus_sites_in_order},
         {"held-out images follow the training shares", held_out_images_follow_the_training_shares},
         {"the report holds what its definitions say", the_report_holds_what_its_definitions_say},

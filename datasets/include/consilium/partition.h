@@ -34,8 +34,8 @@ typedef struct csl_partition_plan {
 CSL_API const char *csl_partition_scheme_name(csl_split_scheme scheme);
 CSL_API CSL_MUST_CHECK csl_status csl_partition_scheme_find(const char *name,
                                                             csl_split_scheme *scheme_out);
-/* Scheme iid, alpha 0.5, two labels, two shards, sigma 0.5, 10 training images at least, 10 %
- * validation, 20 % test. */
+/* Scheme iid, alpha 0.5, two labels, two shards, sigma 0.5, strength 1, 10 training images at
+ * least, 10 % validation, 20 % test. */
 CSL_API void csl_partition_defaults(csl_partition_options *options_out);
 
 /* Errors: E_RANGE (options; too few units; no draw in CSL_PARTITION_TRIES gave every institution

@@ -30,10 +30,14 @@ typedef enum csl_split_scheme {
     CSL_SPLIT_SCHEME_IID,
     CSL_SPLIT_SCHEME_DIRICHLET,
     CSL_SPLIT_SCHEME_DIRICHLET_BALANCED,
+    CSL_SPLIT_SCHEME_DIRICHLET_INSTITUTION,
     CSL_SPLIT_SCHEME_LABEL_QUANTITY,
     CSL_SPLIT_SCHEME_SHARDS,
     CSL_SPLIT_SCHEME_QUANTITY_DIRICHLET,
     CSL_SPLIT_SCHEME_QUANTITY_LOGNORMAL,
+    CSL_SPLIT_SCHEME_QUANTITY_LINEAR,
+    CSL_SPLIT_SCHEME_QUANTITY_SQUARE,
+    CSL_SPLIT_SCHEME_QUANTITY_EXPONENTIAL,
     CSL_SPLIT_SCHEME_FEATURE_NOISE,
     CSL_SPLIT_SCHEME_FEATURE_SCANNER,
     CSL_SPLIT_SCHEME_NATURAL
@@ -51,6 +55,7 @@ typedef struct csl_study_split {
     uint32_t labels_each; /* label-quantity */
     uint32_t shards_each; /* shards */
     double sigma;      /* quantity-lognormal: of the logarithm; feature-noise: largest deviation */
+    double strength;   /* feature-scanner: 1 sorted, 0 by chance */
     uint32_t min_size; /* fewest training images of an institution */
     bool force;        /* groups (patients) may be broken up */
     csl_holdout holdout;
