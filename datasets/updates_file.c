@@ -119,7 +119,8 @@ static csl_status open_folder(const char *path, csl_updates *updates)
     return CSL_OK;
 }
 
-/* /institutions [n], as files of a run have it. */
+/* /institutions [n], as files of a run have it: ascending, so that ties of a rule, which go to the
+ * lowest row, go to the lowest institution, and a history belongs to one row. */
 static csl_status read_institutions(csl_updates *updates)
 {
     static const char name[] = "/institutions";
@@ -143,6 +144,11 @@ static csl_status read_institutions(csl_updates *updates)
         if (updates->institutions[i] >= CSL_INSTITUTIONS_MAX) {
             return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index below %d, found %u",
                             updates->file.path, name, i, CSL_INSTITUTIONS_MAX,
+                            updates->institutions[i]);
+        }
+        if (i > 0 && updates->institutions[i] <= updates->institutions[i - 1]) {
+            return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index above %u, found %u",
+                            updates->file.path, name, i, updates->institutions[i - 1],
                             updates->institutions[i]);
         }
     }

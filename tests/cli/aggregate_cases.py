@@ -49,6 +49,9 @@ def make(seed):
     with h5py.File("odd_names.h5", "w") as f:
         f["updates"] = x
         f["names"] = np.array([b"\xff\xfe", b"tab\there", b""] + [("é" * 40).encode()] * (ROWS - 3))
+    for name, order in (("descending", [*range(ROWS - 2), 10, 9]), ("twice", [*range(ROWS - 1), 9])):
+        with h5py.File(name + ".h5", "w") as f:
+            f["updates"], f["institutions"] = x, np.array(order, "u4")
     with h5py.File("outside.h5", "w") as f:
         f["updates"] = h5py.ExternalLink("good.h5", "/updates")
     for folder in ("npy", "npy_double", "unequal", "objects", "fortran", "short", "half", "no_files"):

@@ -102,6 +102,8 @@ refuse 1 'found nan' not_a_number.h5
 refuse 1 'found inf' infinite.h5
 refuse 1 'expected 11 weights, found 10' few_weights.h5
 refuse 1 'expected 11 texts' few_names.h5
+refuse 1 'descending.h5/institutions[10]: expected an index above 10, found 9' descending.h5
+refuse 1 'twice.h5/institutions[10]: expected an index above 9, found 9' twice.h5
 refuse 1 'texts of fixed length' variable_names.h5
 refuse 1 'more than f = 2' good.h5 --dataset bad --rule median --f 2
 refuse 1 'expected integers or floats' good.h5 --dataset half

@@ -28,7 +28,7 @@ CSL_API const char *csl_updates_row_name(const csl_updates *updates, uint32_t ro
 /* What to call it: its entry in `names`, else "institution 3", "row 3", or the .npy file's name
  * without its ending; printable UTF-8 below CSL_NAME_MAX bytes; lent. */
 CSL_API const char *csl_updates_row_label(const csl_updates *updates, uint32_t row);
-/* `institutions` [n] of an HDF5 file, or NULL; lent. */
+/* `institutions` [n] of an HDF5 file, ascending, or NULL; lent. */
 CSL_API const uint32_t *csl_updates_institutions(const csl_updates *updates);
 /* `weights` [n] of an HDF5 file, owned by the caller (free), or NULL where there are none. Errors:
  * E_SHAPE (not n of them), those of csl_numbers_read. */
