@@ -1,6 +1,7 @@
 /* A run from start to end; the steps are in run_*.c. */
 #include "run_internal.h"
 
+#include <consilium/float_state.h>
 #include <consilium/log.h>
 
 #include <math.h>
@@ -174,6 +175,8 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
         .rank_count = csl_communicator_size(communicator),
         .began = csl_clock_seconds(),
     };
+    /* Updates, the server's step and all control are EXACT, too. */
+    csl_float_state float_state = csl_float_enter();
     csl_communicator_on_wait(communicator, show_waiting, &run);
     csl_run_begin_memory(&run);
     csl_status status = set_up(&run);
@@ -188,5 +191,6 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
     }
     csl_communicator_on_wait(communicator, NULL, NULL);
     csl_run_clear(&run);
+    csl_float_leave(float_state);
     return status;
 }

@@ -159,6 +159,9 @@ static uint32_t all_needs(const csl_aggregate_spec *spec, const csl_rule *rule)
 {
     uint32_t needs = rule->info.needs;
     bool mixed = false;
+    if (rule->run == csl_rule_centered_clipping && csl_clips_once(spec)) {
+        return (needs & ~(uint32_t)CSL_NEEDS_DISTANCES) | CSL_NEEDS_CENTRE_DISTANCES;
+    }
     for (uint32_t i = 0; i < spec->pre_count; i++) {
         const csl_rule *pre = NULL;
         if (csl_find_pre(spec->pre[i], &pre) == CSL_OK) {
@@ -327,6 +330,7 @@ static void free_aggregation(csl_aggregation *a)
     free(a->distance);
     free(a->product);
     free(a->norm);
+    free(a->centre_distance);
 }
 
 /* Everything that can be refused or run short before any work. */

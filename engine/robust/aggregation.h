@@ -26,12 +26,13 @@ typedef struct csl_aggregation {
     double *live_weights; /* [live_count] by the weights policy, sum 1 */
     /* Matrices over the points, stride point_count = live_count + CSL_EXTRA_POINTS. */
     uint32_t point_count;
-    double *distance;     /* squared distances, or NULL */
-    double *product;      /* inner products of live rows and the centre, or NULL */
-    bool median_products; /* of the coordinate median too */
-    double *norm;         /* [live_count] squared, or NULL */
-    bool has_centre;      /* the same on all ranks; without one the centre is the zero vector */
-    const float *centre;  /* device: memory or root; NULL too where there are no local columns */
+    double *distance;        /* squared distances, or NULL */
+    double *product;         /* inner products of live rows and the centre, or NULL */
+    bool median_products;    /* of the coordinate median too */
+    double *norm;            /* [live_count] squared, or NULL */
+    double *centre_distance; /* [live_count] squared, or NULL: distance has them */
+    bool has_centre;         /* the same on all ranks; without one the centre is the zero vector */
+    const float *centre;     /* device: memory or root; NULL too where there are no local columns */
     /* Virtual rows: affine combinations of points, coefficients add up to 1. */
     uint32_t row_count;
     bool mixed;           /* not simply the live rows */
@@ -75,6 +76,11 @@ csl_status csl_memory_open_history(csl_aggregate_memory *memory, uint32_t instit
 /* Makes room for a centre, so that keeping it cannot fail for want of memory. */
 csl_status csl_memory_open_centre(csl_aggregate_memory *memory);
 csl_status csl_memory_keep_centre(csl_aggregate_memory *memory, const float *centre);
+
+/* What a rule that needs no other distances needs instead of CSL_NEEDS_DISTANCES. */
+enum { CSL_NEEDS_CENTRE_DISTANCES = 1 << 16 };
+/* One step of centered clipping from where it starts: only distances to the centre matter. */
+bool csl_clips_once(const csl_aggregate_spec *spec);
 
 csl_status csl_find_rule(const char *name, const csl_rule **rule_out);
 csl_status csl_find_pre(const char *name, const csl_rule **pre_out);

@@ -125,16 +125,30 @@ size_t csl_cache_step(const csl_aggregation *a)
 typedef struct gathering {
     uint32_t row_count; /* live rows and the centre */
     csl_row_geometry sums;
-    csl_row_census *census; /* and what else its pass gives */
+    csl_exact_sum *to_centre; /* [live_count] squared distances, where they are all that is asked */
+    csl_row_census *census;   /* and what else its pass gives */
     csl_exact_sum *spare;
     csl_answer_pass *answer; /* written on the way, or NULL */
 } gathering;
+
+/* The same sums as among all rows, of the pairs with the centre only. */
+static csl_status centre_block(csl_aggregation *a, const csl_block *columns, gathering *g)
+{
+    const float *rows[CSL_ROWS_MAX + 1];
+    rows[0] = columns->rows[a->live_count];
+    memcpy(rows + 1, columns->rows, a->live_count * sizeof *rows);
+    return a->kernels->row_squared_distances(a->input->device, rows, a->live_count + 1, 1,
+                                             columns->count, g->to_centre);
+}
 
 static csl_status gather_block(csl_aggregation *a, const csl_block *columns, void *context)
 {
     gathering *g = context;
     CSL_TRY(a->kernels->row_geometry(a->input->device, columns->rows, g->row_count, columns->count,
                                      &g->sums));
+    if (g->to_centre) {
+        CSL_TRY(centre_block(a, columns, g));
+    }
     return g->answer ? csl_answer_block(a, columns, g->answer) : CSL_OK;
 }
 
@@ -245,6 +259,22 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
     return CSL_OK;
 }
 
+/* Of the rows that are left; without a centre vector the centre is the origin. */
+static csl_status store_centre_distances(csl_aggregation *a, const gathering *g, const bool *lost)
+{
+    a->centre_distance = csl_numbers(a->live_count, 1);
+    if (!a->centre_distance) {
+        return CSL_E_NO_MEMORY;
+    }
+    for (uint32_t i = 0, row = 0; i < a->live_count; row++) {
+        if (!lost[row]) {
+            a->centre_distance[i] = g->to_centre ? csl_exact_value(&g->to_centre[row]) : a->norm[i];
+            i++;
+        }
+    }
+    return CSL_OK;
+}
+
 static csl_status share_sums(csl_aggregation *a, csl_status own, csl_exact_sum *sums, size_t n)
 {
     return sums && own == CSL_OK ? csl_share(a, own, (int64_t *)sums, n * SUM_WORDS) : own;
@@ -255,11 +285,12 @@ static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status sta
     size_t n = g->row_count;
     status = csl_share(a, status, NULL, 0);
     status = share_sums(a, status, g->sums.norms, n);
+    status = share_sums(a, status, g->to_centre, a->live_count);
     status = share_sums(a, status, g->sums.distances, csl_pair_count(n, n));
     return share_sums(a, status, g->sums.products, csl_product_count(n, n));
 }
 
-static csl_status allocate_sums(uint32_t needs, gathering *g)
+static csl_status allocate_sums(const csl_aggregation *a, uint32_t needs, gathering *g)
 {
     size_t n = g->row_count;
     csl_row_geometry *sums = &g->sums;
@@ -273,6 +304,10 @@ static csl_status allocate_sums(uint32_t needs, gathering *g)
     if (needs & CSL_NEEDS_PRODUCTS) {
         sums->products = calloc(csl_product_count(n, n), sizeof *sums->products);
         fail = fail || !sums->products;
+    }
+    if ((needs & CSL_NEEDS_CENTRE_DISTANCES) && a->has_centre) {
+        g->to_centre = calloc(n, sizeof *g->to_centre);
+        fail = fail || !g->to_centre;
     }
     return fail ? csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the sums of %zu rows", n)
                 : CSL_OK;
@@ -292,12 +327,13 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
     gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0)};
     bool *lost = calloc(a->live_count, sizeof *lost);
-    csl_status status = lost ? allocate_sums(needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
+    csl_status status =
+        lost ? allocate_sums(a, needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
     if (status == CSL_OK && out) {
         status = csl_answer_prepare(a, out, &g.answer);
     }
     if (status == CSL_OK) {
-        size_t step = g.answer ? csl_cache_step(a) : 0;
+        size_t step = g.answer || g.to_centre ? csl_cache_step(a) : 0;
         status = csl_visit(a, step, a->centre, gather_block, &g);
     }
     status = exchange_sums(a, &g, status);
@@ -310,8 +346,12 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
     if (status == CSL_OK) {
         status = store_matrices(a, &g, lost);
     }
+    if (status == CSL_OK && (needs & CSL_NEEDS_CENTRE_DISTANCES)) {
+        status = store_centre_distances(a, &g, lost);
+    }
     csl_answer_finish(g.answer);
     free(lost);
+    free(g.to_centre);
     free(g.census);
     free(g.spare);
     free(g.sums.norms);

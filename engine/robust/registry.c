@@ -151,7 +151,7 @@ static const csl_rule rules[] = {
     {{"centered-clipping",
       "last aggregate plus the mean of differences clipped to tau",
       "2f < n",
-      "2 reads, n^2 per step",
+      "2 reads; n per step, n^2 from the second",
       "Karimireddy et al. 2021",
       CSL_NEEDS_NORMS | CSL_NEEDS_DISTANCES | CSL_NEEDS_CENTRE,
       {P(TAU), P(ITERATIONS), NO_MORE},

@@ -43,17 +43,26 @@ clip_towards(csl_aggregation *a, const csl_frame *frame, double *weight, double 
     return CSL_OK;
 }
 
+bool csl_clips_once(const csl_aggregate_spec *spec)
+{
+    return spec->pre_count == 0 && csl_spec_value(spec, CSL_PARAMETER_ITERATIONS, 1) == 1;
+}
+
 csl_status csl_rule_centered_clipping(csl_aggregation *a)
 {
     uint32_t m = a->row_count;
-    csl_frame frame;
+    csl_frame frame = {0};
     bool iterates = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, 1) > 1;
-    CSL_TRY(csl_frame_open(a, CSL_POINT_CENTRE, iterates, &frame));
+    if (!a->centre_distance) {
+        CSL_TRY(csl_frame_open(a, CSL_POINT_CENTRE, iterates, &frame));
+    }
     double *weight = csl_numbers(m + 1, 1);
     double *near = csl_numbers(m + 1, 1);
     csl_status status = weight && near ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
-        memcpy(near, frame.distance + (size_t)m * (m + 1), (m + 1) * sizeof *near);
+        const double *measured =
+            a->centre_distance ? a->centre_distance : frame.distance + (size_t)m * (m + 1);
+        memcpy(near, measured, m * sizeof *near);
         csl_set_scores(a, "squared distance to the centre", near);
         weight[m] = 1;
         status = clip_towards(a, &frame, weight, near);
