@@ -42,7 +42,7 @@ static void ask(csl_device *device, const float *const *rows, answers *a)
     double weights[2 * ROWS];
     float *mixed[] = {a->mixed[0], a->mixed[1]};
     for (int k = 0; k < 2 * ROWS; k++) {
-        weights[k] = 1.0 / (3 + k);
+        weights[k] = 0.0625 * (1 + k); /* exact: this line too runs in the changed state */
     }
     memset(a, 0, sizeof *a);
     CHECK_OK(ops->row_mean(device, rows, ROWS, COUNT, a->mean, NULL));
