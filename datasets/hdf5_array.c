@@ -8,6 +8,15 @@
 /* Deflate never shrinks by more than 1032:1 (zlib's documented limit). */
 enum { DEFLATE_RATIO_MAX = 1032 };
 
+const char *csl_h5_class_name(H5T_class_t kind)
+{
+    static const char *const names[] = {"integers",     "floats",    "times",     "text",
+                                        "bit fields",   "opaque",    "compounds", "references",
+                                        "enumerations", "sequences", "arrays"};
+    bool known = kind >= H5T_INTEGER && (size_t)kind < sizeof names / sizeof *names;
+    return known ? names[kind] : "values of an unknown type";
+}
+
 static csl_status
 look_at_type(const csl_h5_file *file, const char *name, hid_t array, csl_h5_array *array_out)
 {
@@ -21,8 +30,11 @@ look_at_type(const csl_h5_file *file, const char *name, hid_t array, csl_h5_arra
             : array_out->kind == H5T_FLOAT && (array_out->size == 4 || array_out->size == 8);
     H5Tclose(type);
     if (!plain) {
-        return csl_fail(CSL_E_FORMAT, "%s: %s: expected integers or floats, found another type",
-                        file->path, name);
+        return csl_fail(
+            CSL_E_FORMAT,
+            "%s: %s: expected integers of up to 8 bytes or floats of 4 or 8, found %s of %zu "
+            "bytes",
+            file->path, name, csl_h5_class_name(array_out->kind), array_out->size);
     }
     return CSL_OK;
 }

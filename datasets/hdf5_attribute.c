@@ -84,7 +84,8 @@ static csl_status read_texts(const csl_h5_file *file,
     bool sized = is_text && !variable && size != 0 && count <= ATTRIBUTE_SIZE_MAX / size;
     char *raw = sized ? calloc(count, size) : NULL;
     char found[CSL_TEXT_MAX];
-    snprintf(found, sizeof found, is_text ? "a damaged one" : "another type");
+    snprintf(found, sizeof found, "%s",
+             is_text ? "a damaged one" : csl_h5_class_name(H5Tget_class(type)));
     bool good = raw && H5Aread(attribute, type, raw) >= 0;
     H5Tclose(type);
     for (uint64_t i = 0; good && i < count; i++) {

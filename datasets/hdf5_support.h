@@ -41,6 +41,8 @@ typedef struct csl_h5_array {
     bool is_signed;
 } csl_h5_array;
 
+/* What a class of types is called in messages: "integers", "text", "compounds". */
+const char *csl_h5_class_name(H5T_class_t kind);
 /* Whether an object lies at an absolute name of hard links alone ("/governance"). */
 bool csl_h5_exists(const csl_h5_file *file, const char *name);
 /*

@@ -104,10 +104,33 @@ static csl_status find_shape(const npz_member *images, npz_archive *archive)
     return find_type(images, &archive->type);
 }
 
+/* One row of labels for each image, and as many columns as the first split has. */
+static csl_status check_labels(const npz_archive *archive, int split, int first)
+{
+    const npz_member *labels = &archive->labels[split];
+    const csl_npy_header *model = &archive->labels[first].npy, *npy = &labels->npy;
+    uint64_t rows = archive->images[split].npy.extent[0];
+    uint64_t columns = npy->rank == 2 ? npy->extent[1] : 1;
+    uint64_t expected = model->rank == 2 ? model->extent[1] : 1;
+    char found[CSL_NPY_HEADER_TEXT_SIZE];
+    csl_npy_header_describe(npy, found);
+    if (npy->rank > 2 || npy->extent[0] != rows || npy->kind == 'f' || columns != expected) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: expected %" PRIu64 " rows of %" PRIu64 " integers, found %s",
+                        labels->where, rows, expected, found);
+    }
+    if (columns > CSL_CLASSES_MAX) {
+        return csl_fail(CSL_E_FORMAT, "%s: expected at most %d labels of an image, found %s",
+                        labels->where, CSL_CLASSES_MAX, found);
+    }
+    return CSL_OK;
+}
+
 static csl_status check_split(const npz_archive *archive, int split, int first)
 {
     const npz_member *images = &archive->images[split], *labels = &archive->labels[split];
     const csl_npy_header *model = &archive->images[first].npy;
+    char found[CSL_NPY_HEADER_TEXT_SIZE];
     if (!labels->zip) {
         return csl_fail(CSL_E_FORMAT, "%s: expected labels beside images, found none",
                         labels->where);
@@ -118,24 +141,18 @@ static csl_status check_split(const npz_archive *archive, int split, int first)
         same = images->npy.extent[axis] == model->extent[axis];
     }
     if (!same) {
-        return csl_fail(CSL_E_FORMAT, "%s: expected images as in %s, found another shape or type",
-                        images->where, archive->images[first].where);
+        char expected[CSL_NPY_HEADER_TEXT_SIZE];
+        csl_npy_header_describe(model, expected);
+        csl_npy_header_describe(&images->npy, found);
+        return csl_fail(CSL_E_FORMAT, "%s: expected images as in %s, %s but for how many, found %s",
+                        images->where, archive->images[first].where, expected, found);
     }
-    uint64_t columns = labels->npy.rank == 2 ? labels->npy.extent[1] : 1;
-    uint64_t expected =
-        archive->labels[first].npy.rank == 2 ? archive->labels[first].npy.extent[1] : 1;
-    if (labels->npy.rank > 2 || labels->npy.extent[0] != images->npy.extent[0] ||
-        labels->npy.kind == 'f' || columns != expected || columns > CSL_CLASSES_MAX) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: expected %" PRIu64 " rows of %" PRIu64 " integers, found "
-                        "another shape or type",
-                        labels->where, images->npy.extent[0], expected);
-    }
+    CSL_TRY(check_labels(archive, split, first));
     const npz_member *groups = &archive->groups[split];
     if (groups->zip && (groups->npy.kind == 'f' || groups->npy.count != images->npy.extent[0])) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: expected %" PRIu64 " integers, found another shape or type",
-                        groups->where, images->npy.extent[0]);
+        csl_npy_header_describe(&groups->npy, found);
+        return csl_fail(CSL_E_FORMAT, "%s: expected %" PRIu64 " integers, found %s", groups->where,
+                        images->npy.extent[0], found);
     }
     return CSL_OK;
 }

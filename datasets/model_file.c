@@ -318,8 +318,9 @@ static csl_status look_at_layers(const csl_h5_file *file, csl_model_spec *spec)
         rate.rank != 1 || rate.extent[0] != definition.extent[0]) {
         return csl_fail(CSL_E_FORMAT,
                         "%s: /layers: expected 1..%d rows of %d integers and as many "
-                        "rates, found another shape",
-                        file->path, CSL_LAYERS_MAX, COLUMN_COUNT);
+                        "rates, found %" PRIu64 " values in %u dimensions and %" PRIu64 " in %u",
+                        file->path, CSL_LAYERS_MAX, COLUMN_COUNT, definition.count, definition.rank,
+                        rate.count, rate.rank);
     }
     spec->layer_count = (uint32_t)definition.extent[0];
     spec->layers = calloc(spec->layer_count, sizeof *spec->layers);
@@ -396,7 +397,7 @@ look_at_tensor(const csl_h5_file *file, const csl_model_spec *spec, const csl_te
     csl_status status = csl_fail(
         CSL_E_FORMAT, "%s: %s: expected %s floats of 4 bytes as the layers say, found %s %s of %zu",
         file->path, path, csl_text_string(&wanted), csl_text_string(&actual),
-        found.kind == H5T_FLOAT ? "floats" : "values of another type", found.size);
+        csl_h5_class_name(found.kind), found.size);
     csl_text_clear(&wanted);
     csl_text_clear(&actual);
     return status;

@@ -1,6 +1,7 @@
 #include "npy_header.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A walk over the header's text, a Python dictionary of three keys. */
@@ -177,4 +178,15 @@ csl_status csl_npy_header_parse(const uint8_t *bytes,
     }
     *header_out = header;
     return CSL_OK;
+}
+
+void csl_npy_header_describe(const csl_npy_header *header, char text_out[CSL_NPY_HEADER_TEXT_SIZE])
+{
+    size_t length = 0;
+    for (uint32_t axis = 0; axis < header->rank; axis++) {
+        length += (size_t)snprintf(text_out + length, CSL_NPY_HEADER_TEXT_SIZE - length,
+                                   "%s%" PRIu64, axis ? ", " : "(", header->extent[axis]);
+    }
+    snprintf(text_out + length, CSL_NPY_HEADER_TEXT_SIZE - length, ") of %c%" PRIu32, header->kind,
+             header->item_size);
 }

@@ -22,4 +22,8 @@ CSL_MUST_CHECK csl_status csl_npy_header_parse(const uint8_t *bytes,
                                                const char *where,
                                                csl_npy_header *header_out);
 
+/* "(6, 28, 28) of u1", for messages. */
+enum { CSL_NPY_HEADER_TEXT_SIZE = 128 };
+void csl_npy_header_describe(const csl_npy_header *header, char text_out[CSL_NPY_HEADER_TEXT_SIZE]);
+
 #endif

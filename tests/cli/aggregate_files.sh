@@ -106,7 +106,7 @@ refuse 1 'descending.h5/institutions[10]: expected an index above 10, found 9' d
 refuse 1 'twice.h5/institutions[10]: expected an index above 9, found 9' twice.h5
 refuse 1 'texts of fixed length' variable_names.h5
 refuse 1 'more than f = 2' good.h5 --dataset bad --rule median --f 2
-refuse 1 'expected integers or floats' good.h5 --dataset half
+refuse 1 'floats of 4 or 8, found floats of 2 bytes' good.h5 --dataset half
 refuse 1 'expected [n][d] of float32 or float64' good.h5 --dataset whole
 refuse 1 'expected [n][d] of float32 or float64' good.h5 --dataset flat
 refuse 1 'updates are empty' odd.h5 --dataset empty
