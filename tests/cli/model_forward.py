@@ -25,11 +25,26 @@ def windows(x, row, kind):
     return view[:, :, :: row["stride_h"], :: row["stride_w"]]
 
 
-def apply(kind, x, row, parameters):
+def scaled(x, parameters):
+    return x * parameters["scale"][:, None, None] + parameters["shift"][:, None, None]
+
+
+def apply(kind, x, other, row, parameters):
     if kind == "conv":
         assert row["groups"] == 1 and row["dilation_h"] == row["dilation_w"] == 1
         y = np.einsum("nchwij,ocij->nohw", windows(x, row, kind), parameters["weight"], optimize=True)
-        return y + parameters["bias"][None, :, None, None]
+        return y + parameters["bias"][None, :, None, None] if row["bias"] else y
+    if kind == "group_norm":
+        parts = x.reshape(len(x), row["groups"], -1)
+        mean, variance = parts.mean(axis=2, keepdims=True), parts.var(axis=2, keepdims=True)
+        return scaled(((parts - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape), parameters)
+    if kind == "batch_norm":
+        mean, variance = (parameters["running_" + key][:, None, None] for key in ("mean", "variance"))
+        return scaled((x - mean) / np.sqrt(variance + 1e-5), parameters)
+    if kind == "add":
+        return x + other
+    if kind == "global_average_pool":
+        return x.mean(axis=(2, 3), keepdims=True)
     if kind == "max_pool":
         return windows(x, row, kind).max(axis=(4, 5))
     if kind == "relu":
@@ -49,7 +64,8 @@ def forward(file, x):
         group = "parameters/" + name.replace(".", "/")
         parameters = {key: file[group][key][()].astype(np.float64) for key in file[group]} if group in file else {}
         source = x if row["input"] == -1 else results[row["input"]]
-        results.append(apply(kinds[row["kind"]], source, row, parameters))
+        other = x if row["from"] == -1 else results[row["from"]] if row["from"] >= 0 else None
+        results.append(apply(kinds[row["kind"]], source, other, row, parameters))
     return results[-1]
 
 

@@ -25,6 +25,11 @@ device: host
 END
 expect 0 'all together' "$consilium" run study.yaml --out run --quiet
 $python "$here/model_forward.py" run || fail 'NumPy predicts something else'
+for norm in group batch; do
+    expect 0 'all together' "$consilium" run study.yaml --out "$norm" --quiet \
+        --set model.name=resnet8-28 --set "model.norm=$norm"
+    $python "$here/model_forward.py" "$norm" || fail "NumPy predicts something else with $norm norm"
+done
 
 # The check can tell: one weight changed, another loss.
 $python -c 'import h5py
