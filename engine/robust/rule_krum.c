@@ -5,47 +5,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sum of the squared distances from i to the `neighbours` closest others among those not taken. */
-static csl_status krum_score(const double *distance,
-                             uint32_t m,
-                             uint32_t i,
-                             const bool *taken,
-                             uint32_t neighbours,
-                             double *others,
-                             uint32_t *order,
-                             double *score_out)
+/* Of each row all rows by ascending distance: [m][m], once for all picks. NULL: no memory, or a
+ * message that says what is wrong. */
+static uint32_t *neighbour_orders(const double *distance, uint32_t m)
 {
-    uint32_t count = 0;
-    for (uint32_t j = 0; j < m; j++) {
-        if (j != i && !(taken && taken[j])) {
-            others[count++] = distance[(size_t)i * m + j];
+    uint32_t *order = calloc((size_t)m * m, sizeof *order);
+    if (!order) {
+        (void)csl_fail(CSL_E_NO_MEMORY, "krum: neighbours of %u rows", m);
+    }
+    for (size_t i = 0; order && i < m; i++) {
+        if (csl_rank(distance + i * m, m, order + i * m) != CSL_OK) {
+            free(order);
+            order = NULL;
         }
     }
-    CSL_TRY(csl_rank(others, count, order));
-    double sum = 0;
-    for (uint32_t k = 0; k < neighbours && k < count; k++) {
-        sum += others[order[k]];
-    }
-    *score_out = sum;
-    return CSL_OK;
+    return order;
 }
 
-static csl_status krum_scores(
-    const double *distance, uint32_t m, const bool *taken, uint32_t neighbours, double *score)
+/* Each row's sum of the squared distances to its `neighbours` closest others that are not taken;
+ * NaN for those that are. */
+static void krum_scores(const double *distance,
+                        const uint32_t *order,
+                        uint32_t m,
+                        const bool *taken,
+                        uint32_t neighbours,
+                        double *score)
 {
-    double *others = csl_numbers(m, 1);
-    uint32_t *order = calloc(m, sizeof *order);
-    csl_status status = others && order ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "krum: %u rows", m);
-    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        if (taken && taken[i]) {
-            score[i] = NAN;
-            continue;
+    for (uint32_t i = 0; i < m; i++) {
+        uint32_t count = 0;
+        double sum = 0;
+        for (uint32_t k = 0; k < m && count < neighbours; k++) {
+            uint32_t j = order[(size_t)i * m + k];
+            if (j != i && !taken[j]) {
+                sum += distance[(size_t)i * m + j];
+                count++;
+            }
         }
-        status = krum_score(distance, m, i, taken, neighbours, others, order, &score[i]);
+        score[i] = taken[i] ? NAN : sum;
     }
-    free(others);
-    free(order);
-    return status;
 }
 
 /* n - f - 2 in the paper; ByzFL sums n - f - 1. Never less than one where there are two rows. */
@@ -60,15 +57,17 @@ static csl_status krum(csl_aggregation *a, uint32_t keep)
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
     uint32_t m = a->row_count;
     double *score = csl_numbers(m, 1);
-    if (!score) {
-        return CSL_E_NO_MEMORY;
-    }
-    csl_status status = krum_scores(a->row_distance, m, NULL, neighbour_count(a, m), score);
+    bool *taken = calloc(m, sizeof *taken);
+    uint32_t *order = neighbour_orders(a->row_distance, m);
+    csl_status status = score && taken && order ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
+        krum_scores(a->row_distance, order, m, taken, neighbour_count(a, m), score);
         csl_set_scores(a, "sum of squared distances to neighbours", score);
         status = csl_answer_best(a, score, keep);
     }
     free(score);
+    free(taken);
+    free(order);
     return status;
 }
 
@@ -94,11 +93,12 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
     double *score = csl_numbers(m, 1);
     double *first = csl_numbers(m, 1);
     bool *taken = calloc(m, sizeof *taken);
-    csl_status status = score && first && taken ? CSL_OK : CSL_E_NO_MEMORY;
+    uint32_t *order = neighbour_orders(a->row_distance, m);
+    csl_status status = score && first && taken && order ? CSL_OK : CSL_E_NO_MEMORY;
     for (uint32_t k = 0; status == CSL_OK && k < picks; k++) {
         uint32_t left = m - k;
         uint32_t neighbours = left > a->f + 2 ? left - a->f - 2 : 1;
-        status = krum_scores(a->row_distance, m, taken, neighbours, score);
+        krum_scores(a->row_distance, order, m, taken, neighbours, score);
         uint32_t best = m;
         for (uint32_t i = 0; i < m; i++) {
             first[i] = k == 0 ? score[i] : first[i];
@@ -130,6 +130,7 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
     free(score);
     free(first);
     free(taken);
+    free(order);
     return status;
 }
 
