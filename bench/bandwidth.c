@@ -11,22 +11,34 @@ enum { LANES = 16, STREAMS_MAX = 8, REPEATS = 4, PAGE = 1 << 21 };
 
 typedef uint32_t line __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
-/* Sums `count` lines of memory, `streams` of them side by side: a processor fetches ahead in each
- * stream on its own, and which number suits best differs. */
-static uint32_t sum_lines(const line *memory, size_t count, size_t streams)
+/* Sums `count` lines of memory, `streams` of them side by side, asking for each line some time
+ * before it is needed: a processor fetches ahead in each stream on its own, and what suits best
+ * differs. */
+static inline __attribute__((always_inline)) uint32_t
+sum_streams(const line *memory, size_t count, const size_t streams, const size_t ahead)
 {
-    line sum = {0};
+    line sum[STREAMS_MAX] = {{0}};
     size_t part = count / streams;
     for (size_t i = 0; i < part; i++) {
         for (size_t s = 0; s < streams; s++) {
-            sum += memory[s * part + i];
+            const line *at = memory + s * part + i;
+            __builtin_prefetch(at + ahead);
+            sum[s] += *at;
         }
     }
     uint32_t total = 0;
-    for (size_t lane = 0; lane < LANES; lane++) {
-        total += sum[lane];
+    for (size_t lane = 0; lane < LANES * streams; lane++) {
+        total += sum[lane / LANES][lane % LANES];
     }
     return total;
+}
+
+static uint32_t sum_lines(const line *memory, size_t count, size_t streams)
+{
+    return streams == 1   ? sum_streams(memory, count, 1, 64)
+           : streams == 2 ? sum_streams(memory, count, 2, 32)
+           : streams == 4 ? sum_streams(memory, count, 4, 16)
+                          : sum_streams(memory, count, STREAMS_MAX, 16);
 }
 
 double csl_bench_read_bandwidth(uint32_t threads)
