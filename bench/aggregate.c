@@ -382,8 +382,8 @@ static csl_status measure_shape(const aggregate_options *o,
     return status;
 }
 
-/* Reads a large array of ones on the device, for the norm of one row: on a card there is no
- * other way to ask. */
+/* Reads a large array on the device for the norm of one row: on a card there is no other way to
+ * ask. What lies in it does not matter. */
 static csl_status card_bandwidth(csl_aggregate_case *c, double *bandwidth_out)
 {
     enum { COUNT = 1 << 27 };
