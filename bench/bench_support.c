@@ -37,64 +37,6 @@ csl_bench_statistics csl_bench_summarise(double *values, size_t count)
     return (csl_bench_statistics){values[0], middle, values[count - 1]};
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define PEAK_VARIANTS                                                                              \
-    __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"),                   \
-                   optimize("fp-contract=fast")))
-#else
-#define PEAK_VARIANTS __attribute__((optimize("fp-contract=fast")))
-#endif
-typedef float lanes __attribute__((vector_size(32)));
-enum { CHAINS = 10, PEAK_STEPS = 200000 };
-
-/* CHAINS independent chains of multiply-adds, enough to hide the latency; returns something that
- * depends on all of them. */
-PEAK_VARIANTS static float multiply_add(float start)
-{
-    lanes a, b, chain[CHAINS];
-    for (int i = 0; i < 8; i++) {
-        a[i] = 0.999F;
-        b[i] = start;
-        for (int k = 0; k < CHAINS; k++) {
-            chain[k][i] = start + (float)k;
-        }
-    }
-    for (int step = 0; step < PEAK_STEPS; step++) {
-#pragma GCC unroll 10
-        for (int k = 0; k < CHAINS; k++) {
-            chain[k] = chain[k] * a + b;
-        }
-    }
-    float sum = 0.0F;
-    for (int k = 0; k < CHAINS; k++) {
-        sum += chain[k][0] + chain[k][7];
-    }
-    return sum;
-}
-
-static const double PEAK_SECONDS = 0.5;
-
-double csl_bench_peak_flops(uint32_t threads)
-{
-    double best = 0.0;
-    volatile float sink = 0.0F;
-    double began = csl_bench_seconds();
-    /* Clocks settle within the first tenths of a second. */
-    while (csl_bench_seconds() - began < PEAK_SECONDS) {
-        double start = csl_bench_seconds();
-#pragma omp parallel num_threads((int)threads)
-        {
-            float value = multiply_add(0.5F + (float)omp_get_thread_num());
-#pragma omp critical
-            sink = sink + value;
-        }
-        double seconds = csl_bench_seconds() - start;
-        best = fmax(best, 2.0 * 8.0 * CHAINS * PEAK_STEPS * threads / seconds);
-    }
-    return best;
-}
-
 double csl_bench_copy_bandwidth(uint32_t threads)
 {
     const size_t size = (size_t)128 << 20;

@@ -20,7 +20,8 @@ typedef struct csl_bench_statistics {
 csl_bench_statistics csl_bench_summarise(double *values, size_t count);
 
 /* Floating-point operations per second of float32 multiply-adds in registers on so many threads:
- * the machine's measured peak. Takes about 0.2 seconds. */
+ * the machine's measured peak, with the widest registers that it has or with narrower ones where
+ * those are faster. Takes up to 0.75 seconds. */
 double csl_bench_peak_flops(uint32_t threads);
 /* Bytes per second, read and written, of a copy between arrays larger than the caches. 0 if there
  * is no memory for them. */

@@ -7,6 +7,7 @@ images per second. Batches stand ready as normalised tensors: no input pipeline 
 import json
 import sys
 import time
+import warnings
 
 import torch
 import torch.nn.functional as functional
@@ -14,6 +15,8 @@ import torch.nn.functional as functional
 run = json.loads(sys.stdin.readline())
 torch.set_num_threads(run["threads"])
 torch.manual_seed(1)
+# PyTorch 1 warns of each lazy layer that it is new; standard error is for what goes wrong.
+warnings.filterwarnings("ignore", "Lazy modules", UserWarning)
 
 
 def build(layer, in_channels):

@@ -1,0 +1,117 @@
+/* The machine's peak of float32 multiply-adds: what no kernel can exceed. */
+#include "bench_support.h"
+
+#include <math.h>
+#include <omp.h>
+
+enum { STEPS = 100000 };
+
+/* A variant runs chains of multiply-adds in registers of one width and returns something that
+ * depends on all of them. */
+typedef struct peak_variant {
+    float (*run)(float start);
+    bool (*is_supported)(void);
+    double operations; /* of one call */
+} peak_variant;
+
+/*
+ * Two units that take four or five cycles for each multiply-add need ten independent chains; some
+ * more leave none of them waiting, and fewer than the registers keep all in registers. The chains
+ * converge to start / (1 - 0.999), so no value overflows or becomes denormal.
+ */
+#define PEAK_KERNEL(NAME, LANES, CHAINS, ATTRIBUTES)                                               \
+    __attribute__((optimize("fp-contract=fast"), ATTRIBUTES)) static float NAME(float start)       \
+    {                                                                                              \
+        typedef float lanes __attribute__((vector_size((LANES) * sizeof(float))));                 \
+        lanes slope, offset, chain[CHAINS];                                                        \
+        for (int lane = 0; lane < (LANES); lane++) {                                               \
+            slope[lane] = 0.999F;                                                                  \
+            offset[lane] = start;                                                                  \
+            for (int i = 0; i < (CHAINS); i++) {                                                   \
+                chain[i][lane] = start + (float)i;                                                 \
+            }                                                                                      \
+        }                                                                                          \
+        for (int step = 0; step < STEPS; step++) {                                                 \
+            _Pragma("GCC unroll 32") for (int i = 0; i < (CHAINS); i++)                            \
+            {                                                                                      \
+                chain[i] = chain[i] * slope + offset;                                              \
+            }                                                                                      \
+        }                                                                                          \
+        lanes sum = {0};                                                                           \
+        for (int i = 0; i < (CHAINS); i++) {                                                       \
+            sum += chain[i];                                                                       \
+        }                                                                                          \
+        float total = 0.0F;                                                                        \
+        for (int lane = 0; lane < (LANES); lane++) {                                               \
+            total += sum[lane];                                                                    \
+        }                                                                                          \
+        return total;                                                                              \
+    }
+
+/* 128 bits: what every x86-64 and every AArch64 processor has. */
+enum { LANES_PORTABLE = 4, CHAINS_PORTABLE = 12 };
+PEAK_KERNEL(run_portable, LANES_PORTABLE, CHAINS_PORTABLE, noinline)
+
+static bool always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+enum { LANES_AVX2 = 8, CHAINS_AVX2 = 12, LANES_AVX512 = 16, CHAINS_AVX512 = 24 };
+PEAK_KERNEL(run_avx2, LANES_AVX2, CHAINS_AVX2, target("avx2,fma"))
+PEAK_KERNEL(run_avx512, LANES_AVX512, CHAINS_AVX512, target("avx512f,fma"))
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma");
+}
+#endif
+
+static const peak_variant variants[] = {
+#if defined(__x86_64__)
+    {run_avx512, has_avx512, 2.0 * LANES_AVX512 *CHAINS_AVX512 *STEPS},
+    {run_avx2, has_avx2, 2.0 * LANES_AVX2 *CHAINS_AVX2 *STEPS},
+#endif
+    {run_portable, always, 2.0 * LANES_PORTABLE *CHAINS_PORTABLE *STEPS},
+};
+
+/* Clocks settle within the first tenths of a second, and a slice of less than a millisecond may
+ * pass undisturbed where a longer one would not. */
+static const double SECONDS_PER_VARIANT = 0.25;
+
+static double measure(const peak_variant *variant, uint32_t threads)
+{
+    double best = 0.0;
+    volatile float sink = 0.0F;
+    double began = csl_bench_seconds();
+    while (csl_bench_seconds() - began < SECONDS_PER_VARIANT) {
+        double start = csl_bench_seconds();
+#pragma omp parallel num_threads((int)threads)
+        {
+            float value = variant->run(0.5F + (float)omp_get_thread_num());
+#pragma omp critical
+            sink = sink + value;
+        }
+        double seconds = csl_bench_seconds() - start;
+        best = fmax(best, variant->operations * threads / seconds);
+    }
+    return best;
+}
+
+double csl_bench_peak_flops(uint32_t threads)
+{
+    /* The widest registers are not always the fastest, so every width is tried. */
+    double best = 0.0;
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        if (variants[i].is_supported()) {
+            best = fmax(best, measure(&variants[i], threads));
+        }
+    }
+    return best;
+}
