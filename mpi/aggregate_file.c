@@ -30,7 +30,19 @@ static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
                                      a->is_host);
 }
 
-/* Everything if it stays below the limit, else as many tiles as do. */
+/* Of rows that are read once, so much at a time that reading does not wait for seeks, and no chunk
+ * of a compressed file is unpacked many times over. */
+static size_t piece_read_once(const csl_file_aggregation *a)
+{
+    enum { PIECE_SIZE = 64 << 20, PIECES_MAX = 8 };
+    size_t row_size = a->row_count * sizeof(float);
+    size_t count = a->own.count / PIECES_MAX;
+    count = (count > PIECE_SIZE / row_size ? count : PIECE_SIZE / row_size) / CSL_TILE + 1;
+    return count * CSL_TILE < a->own.count ? count * CSL_TILE : a->own.count;
+}
+
+/* Everything, or a part if the rule reads once, if it stays below the limit; else as many tiles as
+ * do. */
 static csl_status plan_pieces(csl_file_aggregation *a)
 {
     uint64_t limit = a->job->memory_limit;
@@ -39,7 +51,7 @@ static csl_status plan_pieces(csl_file_aggregation *a)
         uint64_t size = pages * (uint64_t)sysconf(_SC_PAGESIZE);
         limit = size / 2 / csl_communicator_local_size(a->communicator);
     }
-    a->piece_count = a->own.count;
+    a->piece_count = csl_aggregate_reads_once(&a->job->spec) ? piece_read_once(a) : a->own.count;
     if (needed_memory(a, a->piece_count) <= limit) {
         return CSL_OK;
     }

@@ -282,10 +282,16 @@ static csl_status decide_and_write(csl_aggregation *a, const csl_rule *rule, flo
     return csl_write_answer(a, out);
 }
 
-static bool works_by_columns(const csl_aggregation *a, const csl_rule *rule)
+static bool works_by_columns(const csl_aggregate_spec *spec, const csl_rule *rule)
 {
-    return (rule->info.needs & CSL_NEEDS_COLUMNS) && a->spec->pre_count == 0 &&
+    return (rule->info.needs & CSL_NEEDS_COLUMNS) && spec->pre_count == 0 &&
            rule->run != csl_rule_dnc;
+}
+
+bool csl_aggregate_reads_once(const csl_aggregate_spec *spec)
+{
+    const csl_rule *rule = NULL;
+    return csl_find_rule(spec->rule, &rule) == CSL_OK && works_by_columns(spec, rule);
 }
 
 /* Nothing is measured: decide at once and look on the way for values that are not finite, or too
@@ -307,7 +313,7 @@ static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule, float
 
 static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
 {
-    if (works_by_columns(a, rule)) {
+    if (works_by_columns(a->spec, rule)) {
         CSL_TRY(run_by_columns(a, rule, out));
     } else {
         CSL_TRY(csl_share(a, csl_gather_sums(a, all_needs(a->spec, rule), NULL), NULL, 0));

@@ -54,7 +54,7 @@ for rule in $rules; do
 done
 aggregate good.h5 --rule median --pre nnm,clipping --f 2 --radius 50 --preset byzfl --out pre.h5
 
-# Memory: pieces keep to the limit, and without one all rows are held.
+# Memory: pieces keep to the limit, and without one all rows are held, by rules that need them twice.
 $python "$here/aggregate_cases.py" big
 # peak COMMAND...: KiB. A child's peak begins with its parent's, hence a Python that imports little.
 # Unloading the CUDA libraries at the end reads up to 70 MiB of them, which hides as much data: the
@@ -72,6 +72,13 @@ cmp pieces.npy whole.npy || fail 'pieces change the aggregate'
 [ $((pieces - small)) -lt $(((96 + 12) * 1024)) ] || fail "96 MiB allowed, peaks $small, $pieces KiB"
 [ $((whole - small)) -gt $(((366 - 80) * 1024)) ] && [ $((whole - small)) -lt $(((366 + 30) * 1024)) ] ||
     fail "366 MiB expected, peaks $small, $whole KiB"
+
+# A rule that reads once holds an eighth of the rows, at least 64 MiB; smaller pieces change no bit.
+once=$(peak "$consilium" aggregate big.h5 --rule median --f 3 --out once.npy)
+echo "peak in KiB: $once of a rule that reads once"
+[ $((once - small)) -lt $(((64 + 24 + 12) * 1024)) ] || fail "88 MiB expected, peaks $small, $once KiB"
+"$consilium" aggregate big.h5 --rule median --f 3 --out parts.npy --memory-limit 40M >/dev/null
+cmp once.npy parts.npy || fail 'pieces of a rule that reads once change the aggregate'
 rm big.h5
 
 # Refusals: exit 1 or 2, what is wrong, and nothing at --out.

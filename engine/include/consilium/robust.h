@@ -138,6 +138,9 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_spec_set_pre(csl_aggregate_spec 
  */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_check(const csl_aggregate_spec *spec,
                                                       uint32_t row_count);
+/* Are the rows read once only, unless some of them are refused? Then nothing is gained by keeping
+ * them in memory. */
+CSL_API bool csl_aggregate_reads_once(const csl_aggregate_spec *spec);
 
 /* How sums are added over the ranks that hold the columns. sum_int64 adds values [count] in place
  * and leaves the same numbers on every rank. NULL: one rank holds all. */
