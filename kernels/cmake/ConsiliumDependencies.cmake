@@ -24,8 +24,14 @@ find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
 set(CONSILIUM_HAVE_CUDA OFF)
 set(consilium_cuda_reason "off by option")
 if(NOT CONSILIUM_CUDA STREQUAL "OFF")
-  if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
-    list(APPEND CMAKE_PROGRAM_PATH /usr/local/cuda/bin)
+  # By the environment, because check_language configures a project of its own, which knows no
+  # CMAKE_PROGRAM_PATH; and anew where an earlier configuration found none.
+  if(NOT CMAKE_CUDA_COMPILER)
+    unset(CMAKE_CUDA_COMPILER CACHE)
+    find_program(consilium_nvcc_found nvcc PATHS /usr/local/cuda/bin NO_CACHE)
+    if(consilium_nvcc_found AND NOT DEFINED ENV{CUDACXX})
+      set(ENV{CUDACXX} ${consilium_nvcc_found})
+    endif()
   endif()
   check_language(CUDA)
   # sm_100 is known from 12.8 on; asked before the language is enabled, which an old nvcc with a new

@@ -109,9 +109,6 @@ static void print_devices(const json_t *devices)
         printf("  %-24s %s\n", json_string_value(json_object_get(device, "resource")),
                description ? description : error);
     }
-    if (csl_device_gpu_count() == 0) {
-        printf("  %-24s no GPU answers; the host trains\n", "cuda");
-    }
 }
 
 int csl_command_info(int argc, char **argv)
