@@ -219,8 +219,7 @@ static bool is_direct(const_dnnl_primitive_desc_t descriptor)
     const char *name = NULL;
     dnnl_status_t status =
         dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, (void *)&name);
-    return status == dnnl_success &&
-           (strncmp(name, "jit:", 4) == 0 || strncmp(name, "jit_1x1:", 8) == 0);
+    return status == dnnl_success && strncmp(name, "jit", 3) == 0; /* jit, jit_1x1, jit_dw */
 }
 
 /*
