@@ -102,16 +102,23 @@ static inline uint32_t csl_extra(const csl_aggregation *a, enum csl_extra_point 
     return a->live_count + (uint32_t)extra;
 }
 
+/* ranking.c: the order of rows. */
+
+/* The row order by ascending score, NaN last, ties by index. order_out [n]. */
+csl_status csl_rank(const double *score, uint32_t n, uint32_t *order_out);
+/* Which rows are among the first `count` (1 to n) of that order. least_out [n]. */
+csl_status csl_least(const double *values, uint32_t n, uint32_t count, bool *least_out);
+/* The k-th smallest (from 0) of n values; 0 for -0. */
+csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out);
+/* Median; mean of both middles for an even count. */
+csl_status csl_median(const double *values, uint32_t n, double *median_out);
+
 /* geometry.c: float64 control. Squared matrices are [n][n]. */
 
 /* matrix: a, b, c, ... of n float64, zeroed; NULL where there is no memory (message set). */
 double *csl_numbers(size_t rows, size_t columns);
-/* The row order by ascending score, NaN last, ties by index. order_out [n]. */
-csl_status csl_rank(const double *score, uint32_t n, uint32_t *order_out);
-/* The k-th smallest (from 0) of n values. */
-csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out);
-/* Median; mean of both middles for an even count. */
-csl_status csl_median(const double *values, uint32_t n, double *median_out);
+/* out[j] += factor * row[j], j < n. */
+void csl_add_multiple(double factor, const double *row, uint32_t n, double *out);
 /*
  * Eigenvalues (descending) and eigenvectors (columns of vectors_out [n][n], may be NULL) of a
  * symmetric matrix, which is destroyed: cyclic Jacobi, rows p ascending, q ascending, until no
@@ -126,8 +133,7 @@ void csl_centred_products(const double *weight, const double *distance, uint32_t
 /* The virtual rows and one more point behind them. */
 typedef struct csl_frame {
     uint32_t count;     /* row_count + 1 */
-    uint32_t reference; /* the virtual row nearest to most others */
-    double near;        /* its squared distance to the farthest of the nearest half */
+    uint32_t reference; /* the virtual row nearest to most others, where gram is filled */
     double *distance;   /* [count][count] squared */
     double *gram;       /* [count][count] <v_i - v_reference, v_j - v_reference>; see below */
     double *mix;        /* [count][point_count] */
@@ -144,8 +150,8 @@ csl_frame_open(csl_aggregation *a, enum csl_extra_point extra, bool weighs, csl_
 void csl_frame_close(csl_frame *frame);
 /* Squared distances from the point sum_k weight[k] v_k (weights add up to 1). out [count]. */
 void csl_frame_distances(const csl_frame *frame, const double *weight, double *out);
-/* ||sum_k step[k] v_k||^2 where the steps add up to 0. */
-double csl_frame_length(const csl_frame *frame, const double *step);
+/* ||sum_k step[k] v_k||^2 where the steps add up to 0. room [count] is written over. */
+double csl_frame_length(const csl_frame *frame, const double *step, double *room);
 
 /* passes.c: everything that reads the columns. */
 /* Norms, distances and products of the live rows; rows that cannot take part leave the live ones.

@@ -6,6 +6,7 @@
  */
 #include "aggregation.h"
 
+#include <consilium/clones.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,52 +119,128 @@ static uint32_t only_point(const double *row, uint32_t p)
     return found;
 }
 
-/* Squared distances of the mixtures, and never less than what rounding may have taken away: rows
- * that cancel each other must not seem near. mixed = mix times gram. */
-static void mixture_distances(const csl_aggregation *a, csl_frame *frame, const double *gram)
+/* Mixtures whose distances from one are computed at once, each by its own sums in the order of the
+ * points; a term of step 0 adds 0, which changes no sum. */
+enum { LANES = 16 };
+typedef double lanes __attribute__((vector_size(LANES * sizeof(double)), aligned(8), may_alias));
+typedef int64_t lane_bits __attribute__((vector_size(LANES * sizeof(double))));
+
+typedef struct pair_sums {
+    double value[LANES]; /* (u - w)^T G (u - w) */
+    double size[LANES];  /* sum_k |u_k - w_k| |y_k|: what rounding is relative to */
+} pair_sums;
+
+/* left_mix, left_mixed, root [p]; mix, mixed [p][LANES]. */
+CSL_CLONES static void add_pairs(const double *left_mix,
+                                 const double *left_mixed,
+                                 const double *root,
+                                 const double *mix,
+                                 const double *mixed,
+                                 uint32_t p,
+                                 pair_sums *sums)
 {
-    uint32_t p = a->point_count;
-    uint32_t m = frame->count;
-    for (uint32_t u = 0; u < m; u++) {
-        const double *left = frame->mix + (size_t)u * p;
-        uint32_t own = only_point(left, p);
-        for (uint32_t w = u + 1; w < m; w++) {
-            const double *right = frame->mix + (size_t)w * p;
-            uint32_t other = own < p ? only_point(right, p) : p;
-            double value = 0;
-            double size = 0;
-            for (uint32_t k = 0; k < p && other == p; k++) {
-                double step = left[k] - right[k];
-                if (step != 0) {
-                    value +=
-                        step * (frame->mixed[(size_t)u * p + k] - frame->mixed[(size_t)w * p + k]);
-                    size += fabs(step) * sqrt(gram[(size_t)k * p + k]);
-                }
-            }
-            value = other < p ? a->distance[(size_t)own * p + other]
-                              : fmax(value, PAIR_ERROR / 4 * size * size);
-            frame->distance[(size_t)u * m + w] = frame->distance[(size_t)w * m + u] = value;
+    lanes value = {0};
+    lanes size = {0};
+    for (uint32_t k = 0; k < p; k++) {
+        lanes step = left_mix[k] - *(const lanes *)(mix + (size_t)k * LANES);
+        value += step * (left_mixed[k] - *(const lanes *)(mixed + (size_t)k * LANES));
+        size += (lanes)((lane_bits)step & INT64_MAX) * root[k];
+    }
+    *(lanes *)sums->value = value;
+    *(lanes *)sums->size = size;
+}
+
+/* Rows [first, first + LANES) of [m][p], one row a lane; lanes without a row are 0. */
+static void pack_lanes(const double *rows, uint32_t m, uint32_t p, uint32_t first, double *packed)
+{
+    for (uint32_t l = 0; l < LANES; l++) {
+        const double *row = rows + (size_t)(first + l) * p;
+        for (uint32_t k = 0; k < p; k++) {
+            packed[(size_t)k * LANES + l] = first + l < m ? row[k] : 0;
         }
     }
 }
 
-/* The Gram matrix of the mixtures about one of them. */
-static void mixture_products(const csl_aggregation *a, csl_frame *frame)
+/* Squared distances of the mixtures, and never less than what rounding may have taken away: rows
+ * that cancel each other must not seem near. mixed = mix times gram. root [p]: of its diagonal;
+ * packed [2][p][LANES]. */
+static void measure_pairs(const csl_frame *frame, uint32_t p, const double *root, double *packed)
+{
+    uint32_t m = frame->count;
+    double *mix = packed;
+    double *mixed = packed + (size_t)p * LANES;
+    for (uint32_t first = 0; first < m; first += LANES) {
+        uint32_t end = first + LANES < m ? first + LANES : m;
+        pack_lanes(frame->mix, m, p, first, mix);
+        pack_lanes(frame->mixed, m, p, first, mixed);
+        for (uint32_t u = 0; u < end; u++) {
+            pair_sums sums;
+            const double *left = frame->mix + (size_t)u * p;
+            add_pairs(left, frame->mixed + (size_t)u * p, root, mix, mixed, p, &sums);
+            for (uint32_t w = first > u ? first : u + 1; w < end; w++) {
+                double size = sums.size[w - first];
+                double value = fmax(sums.value[w - first], PAIR_ERROR / 4 * size * size);
+                frame->distance[(size_t)u * m + w] = frame->distance[(size_t)w * m + u] = value;
+            }
+        }
+    }
+}
+
+static csl_status mixture_distances(const csl_aggregation *a, csl_frame *frame, const double *gram)
+{
+    uint32_t p = a->point_count;
+    uint32_t m = frame->count;
+    uint32_t *point = calloc(m, sizeof *point);
+    double *root = csl_numbers(p, 1);
+    double *packed = csl_numbers((size_t)2 * p, LANES);
+    csl_status status =
+        point && root && packed ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "aggregation: distances");
+    bool mixes = false;
+    for (uint32_t u = 0; status == CSL_OK && u < m; u++) {
+        point[u] = only_point(frame->mix + (size_t)u * p, p);
+        mixes = mixes || point[u] == p;
+    }
+    for (uint32_t k = 0; status == CSL_OK && k < p; k++) {
+        root[k] = sqrt(gram[(size_t)k * p + k]);
+    }
+    if (status == CSL_OK && mixes) {
+        measure_pairs(frame, p, root, packed);
+    }
+    for (uint32_t u = 0; status == CSL_OK && u < m; u++) { /* points as they were measured */
+        for (uint32_t w = 0; point[u] < p && w < m; w++) {
+            if (point[w] < p && w != u) {
+                frame->distance[(size_t)u * m + w] = a->distance[(size_t)point[u] * p + point[w]];
+            }
+        }
+    }
+    free(point);
+    free(root);
+    free(packed);
+    return status;
+}
+
+/* The Gram matrix of the mixtures about one of them. turned [point_count][count]: room. */
+static void mixture_products(const csl_aggregation *a, csl_frame *frame, double *turned)
 {
     uint32_t p = a->point_count;
     uint32_t m = frame->count;
     const double *centre = frame->mix + (size_t)frame->reference * p;
     const double *mixed = frame->mixed + (size_t)frame->reference * p;
+    for (uint32_t w = 0; w < m; w++) {
+        for (uint32_t k = 0; k < p; k++) {
+            turned[(size_t)k * m + w] = frame->mixed[(size_t)w * p + k] - mixed[k];
+        }
+    }
     for (uint32_t u = 0; u < m; u++) {
-        for (uint32_t w = u; w < m; w++) {
-            double value = 0;
-            for (uint32_t k = 0; k < p; k++) {
-                double step = frame->mix[(size_t)u * p + k] - centre[k];
-                if (step != 0) {
-                    value += step * (frame->mixed[(size_t)w * p + k] - mixed[k]);
-                }
+        double *row = frame->gram + (size_t)u * m;
+        for (uint32_t k = 0; k < p; k++) {
+            double step = frame->mix[(size_t)u * p + k] - centre[k];
+            if (step != 0) {
+                csl_add_multiple(step, turned + (size_t)k * m + u, m - u, row + u);
             }
-            frame->gram[(size_t)u * m + w] = frame->gram[(size_t)w * m + u] = value;
+        }
+        for (uint32_t w = u + 1; w < m; w++) {
+            frame->gram[(size_t)w * m + u] = row[w];
         }
     }
 }
@@ -173,8 +250,8 @@ static void multiply(const double *mix, uint32_t m, const double *gram, uint32_t
     for (uint32_t u = 0; u < m; u++) {
         for (uint32_t k = 0; k < p; k++) {
             double factor = mix[(size_t)u * p + k];
-            for (uint32_t j = 0; factor != 0 && j < p; j++) {
-                out[(size_t)u * p + j] += factor * gram[(size_t)k * p + j];
+            if (factor != 0) {
+                csl_add_multiple(factor, gram + (size_t)k * p, p, out + (size_t)u * p);
             }
         }
     }
@@ -191,7 +268,9 @@ csl_frame_open(csl_aggregation *a, enum csl_extra_point extra, bool weighs, csl_
     frame->distance = csl_numbers(m + 1, m + 1);
     frame->gram = csl_numbers(m + 1, m + 1);
     double *gram = csl_numbers(p, p);
+    double *turned = weighs ? csl_numbers(p, m + 1) : NULL;
     bool complete = frame->mix && frame->mixed && frame->distance && frame->gram && gram;
+    complete = complete && (turned || !weighs);
     csl_status status = complete ? CSL_OK : CSL_E_NO_MEMORY;
     uint32_t r = 0;
     double near = 0;
@@ -207,13 +286,16 @@ csl_frame_open(csl_aggregation *a, enum csl_extra_point extra, bool weighs, csl_
     if (status == CSL_OK) {
         point_products(a, r, gram);
         multiply(frame->mix, m + 1, gram, p, frame->mixed);
-        mixture_distances(a, frame, gram);
-        status = csl_reference(frame->distance, m + 1, m, &frame->reference, &frame->near);
+        status = mixture_distances(a, frame, gram);
     }
     if (status == CSL_OK && weighs) {
-        mixture_products(a, frame);
+        status = csl_reference(frame->distance, m + 1, m, &frame->reference, &near);
+    }
+    if (status == CSL_OK && weighs) {
+        mixture_products(a, frame, turned);
     }
     free(gram);
+    free(turned);
     if (status != CSL_OK) {
         csl_frame_close(frame);
     }
@@ -229,16 +311,16 @@ void csl_frame_close(csl_frame *frame)
     *frame = (csl_frame){0};
 }
 
-double csl_frame_length(const csl_frame *frame, const double *step)
+double csl_frame_length(const csl_frame *frame, const double *step, double *room)
 {
     double sum = 0;
     uint32_t m = frame->count;
+    memset(room, 0, m * sizeof *room);
+    for (uint32_t j = 0; j < m; j++) {
+        csl_add_multiple(step[j], frame->gram + (size_t)j * m, m, room);
+    }
     for (uint32_t i = 0; i < m; i++) {
-        double inner = 0;
-        for (uint32_t j = 0; step[i] != 0 && j < m; j++) {
-            inner += frame->gram[(size_t)i * m + j] * step[j];
-        }
-        sum += step[i] * inner;
+        sum += step[i] * room[i];
     }
     return sum > 0 ? sum : 0;
 }
@@ -248,8 +330,8 @@ void csl_frame_distances(const csl_frame *frame, const double *weight, double *o
     uint32_t m = frame->count;
     memset(out, 0, m * sizeof *out);
     for (uint32_t k = 0; k < m; k++) {
-        for (uint32_t j = 0; weight[k] != 0 && j < m; j++) {
-            out[j] += weight[k] * frame->gram[(size_t)k * m + j];
+        if (weight[k] != 0) {
+            csl_add_multiple(weight[k], frame->gram + (size_t)k * m, m, out);
         }
     }
     double own = 0;

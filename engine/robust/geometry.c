@@ -2,6 +2,7 @@
  * the same bits. */
 #include "aggregation.h"
 
+#include <consilium/clones.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,65 +19,11 @@ double *csl_numbers(size_t rows, size_t columns)
     return numbers;
 }
 
-typedef struct ranked {
-    double score;
-    uint32_t index;
-} ranked;
-
-static int compare_ranked(const void *left, const void *right)
+CSL_CLONES void csl_add_multiple(double factor, const double *row, uint32_t n, double *out)
 {
-    const ranked *a = left;
-    const ranked *b = right;
-    bool a_lost = isnan(a->score);
-    bool b_lost = isnan(b->score);
-    if (a_lost != b_lost) {
-        return a_lost ? 1 : -1;
+    for (uint32_t j = 0; j < n; j++) {
+        out[j] += factor * row[j];
     }
-    if (!a_lost && a->score != b->score) {
-        return a->score < b->score ? -1 : 1;
-    }
-    return a->index < b->index ? -1 : a->index > b->index;
-}
-
-csl_status csl_rank(const double *score, uint32_t n, uint32_t *order_out)
-{
-    ranked *entries = malloc((n ? n : 1) * sizeof *entries);
-    if (!entries) {
-        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory to rank %u rows", n);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        entries[i] = (ranked){score[i], i};
-    }
-    qsort(entries, n, sizeof *entries, compare_ranked); /* a total order: the result is unique */
-    for (uint32_t i = 0; i < n; i++) {
-        order_out[i] = entries[i].index;
-    }
-    free(entries);
-    return CSL_OK;
-}
-
-csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out)
-{
-    uint32_t *order = malloc((n ? n : 1) * sizeof *order);
-    if (!order) {
-        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory to rank %u values", n);
-    }
-    csl_status status = csl_rank(values, n, order);
-    if (status == CSL_OK) {
-        *value_out = values[order[k]];
-    }
-    free(order);
-    return status;
-}
-
-csl_status csl_median(const double *values, uint32_t n, double *median_out)
-{
-    double low = 0;
-    double high = 0;
-    CSL_TRY(csl_order_statistic(values, n, (n - 1) / 2, &low));
-    CSL_TRY(csl_order_statistic(values, n, n / 2, &high));
-    *median_out = low == high ? low : (low + high) / 2;
-    return CSL_OK;
 }
 
 /* One Jacobi rotation that makes a[p][q] zero. */

@@ -12,20 +12,20 @@ csl_status csl_pre_nnm(csl_aggregation *a)
     uint32_t m = a->row_count;
     uint32_t keep = m > a->f ? m - a->f : 1;
     double *matrix = csl_numbers(m, m);
-    uint32_t *order = calloc(m, sizeof *order);
+    bool *near = calloc(m, sizeof *near);
     csl_status status =
-        matrix && order ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "nnm: no memory for %u rows", m);
+        matrix && near ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "nnm: no memory for %u rows", m);
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        status = csl_rank(a->row_distance + (size_t)i * m, m, order);
-        for (uint32_t k = 0; status == CSL_OK && k < keep; k++) {
-            matrix[(size_t)i * m + order[k]] = 1.0 / keep;
+        status = csl_least(a->row_distance + (size_t)i * m, m, keep, near);
+        for (uint32_t k = 0; status == CSL_OK && k < m; k++) {
+            matrix[(size_t)i * m + k] = near[k] ? 1.0 / keep : 0;
         }
     }
     if (status == CSL_OK) {
         status = csl_rows_mix(a, matrix, m);
     }
     free(matrix);
-    free(order);
+    free(near);
     return status;
 }
 

@@ -68,10 +68,9 @@ csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
     if (a->mixed && a->distance && (unknown || (needs & CSL_NEEDS_DISTANCES))) {
         return measure_mixed(a);
     }
-    for (uint32_t i = 0; i < m; i++) {
-        for (uint32_t j = 0; a->distance && !a->mixed && j < m; j++) {
-            a->row_distance[(size_t)i * m + j] = a->distance[(size_t)i * a->point_count + j];
-        }
+    for (uint32_t i = 0; a->distance && !a->mixed && i < m; i++) {
+        const double *row = a->distance + (size_t)i * a->point_count;
+        memcpy(a->row_distance + (size_t)i * m, row, m * sizeof *row);
     }
     return CSL_OK;
 }
@@ -84,10 +83,15 @@ csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m)
         return CSL_E_NO_MEMORY;
     }
     for (uint32_t r = 0; r < m; r++) {
+        const double *factor = matrix + (size_t)r * a->row_count;
+        double *row = mix + (size_t)r * p;
+        if (!a->mixed) { /* virtual row k is live row k */
+            memcpy(row, factor, a->row_count * sizeof *row);
+            continue;
+        }
         for (uint32_t k = 0; k < a->row_count; k++) {
-            double factor = matrix[(size_t)r * a->row_count + k];
-            for (uint32_t j = 0; factor != 0 && j < p; j++) {
-                mix[(size_t)r * p + j] += factor * a->mix[(size_t)k * p + j];
+            if (factor[k] != 0) {
+                csl_add_multiple(factor[k], a->mix + (size_t)k * p, p, row);
             }
         }
     }
@@ -126,8 +130,9 @@ csl_status csl_answer_rows(csl_aggregation *a, const double *weight)
     a->kind = CSL_ANSWER_LINEAR;
     memset(a->weight, 0, a->point_count * sizeof *a->weight);
     for (uint32_t r = 0; r < a->row_count; r++) {
-        for (uint32_t j = 0; weight[r] != 0 && j < a->point_count; j++) {
-            a->weight[j] += weight[r] * a->mix[(size_t)r * a->point_count + j];
+        if (weight[r] != 0) {
+            const double *row = a->mix + (size_t)r * a->point_count;
+            csl_add_multiple(weight[r], row, a->point_count, a->weight);
         }
     }
     return CSL_OK;

@@ -15,6 +15,7 @@ typedef struct median_search {
     double *distance; /* [rows + 1] from the iterate */
     double *next;     /* [rows + 1] weights of the next iterate */
     double *pull;     /* [rows + 1] */
+    double *room;     /* [rows + 1] */
 } median_search;
 
 static double objective_at_row(const median_search *s, uint32_t row)
@@ -93,7 +94,7 @@ static bool leave_row(median_search *s)
     for (uint32_t i = 0; i <= s->rows; i++) {
         s->pull[i] -= sum * s->weight[i];
     }
-    double strength = sqrt(csl_frame_length(&s->frame, s->pull));
+    double strength = sqrt(csl_frame_length(&s->frame, s->pull, s->room));
     if (strength <= held) {
         return false;
     }
@@ -124,7 +125,8 @@ static void iterate(csl_aggregation *a, median_search *s)
         memcpy(s->weight, s->next, (s->rows + 1) * sizeof *s->weight);
         a->report->iterations = step + 1;
         bool still = tolerance > 0 && !left;
-        if (still && csl_frame_length(&s->frame, s->pull) <= tolerance * nearest * nearest) {
+        if (still &&
+            csl_frame_length(&s->frame, s->pull, s->room) <= tolerance * nearest * nearest) {
             break;
         }
     }
@@ -158,7 +160,8 @@ csl_status csl_rule_geometric_median(csl_aggregation *a)
     s.distance = csl_numbers(m + 1, 1);
     s.next = csl_numbers(m + 1, 1);
     s.pull = csl_numbers(m + 1, 1);
-    bool complete = s.share && s.weight && s.distance && s.next && s.pull;
+    s.room = csl_numbers(m + 1, 1);
+    bool complete = s.share && s.weight && s.distance && s.next && s.pull && s.room;
     csl_status status = complete ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
         for (uint32_t i = 0; i < m; i++) {
@@ -178,5 +181,6 @@ csl_status csl_rule_geometric_median(csl_aggregation *a)
     free(s.distance);
     free(s.next);
     free(s.pull);
+    free(s.room);
     return status;
 }

@@ -74,9 +74,24 @@ static bool carry(const csl_exact_sum *sum, uint32_t limb[MAGNITUDE_WORDS])
     return true;
 }
 
-static bool bit_at(const uint32_t *limb, int position)
+/* Limb k; those below the unit are zero. */
+static uint64_t limb_at(const uint32_t *limb, int k)
 {
-    return (limb[position / LIMB_BITS] >> (position % LIMB_BITS)) & 1u;
+    return k < 0 ? 0 : limb[k];
+}
+
+/* The 64 bits of the magnitude whose highest is the highest set bit of limb `top`, and whether any
+ * bit below them is set. */
+static uint64_t leading_bits(const uint32_t *limb, int top, int unused, bool *rest_out)
+{
+    uint64_t bits = limb_at(limb, top) << LIMB_BITS | limb_at(limb, top - 1);
+    uint64_t next = limb_at(limb, top - 2) << unused;
+    bool rest = (uint32_t)next != 0;
+    for (int k = top - 3; k >= 0 && !rest; k--) {
+        rest = limb[k] != 0;
+    }
+    *rest_out = rest;
+    return bits << unused | next >> LIMB_BITS;
 }
 
 double csl_exact_value(const csl_exact_sum *sum)
@@ -86,25 +101,24 @@ double csl_exact_value(const csl_exact_sum *sum)
     }
     uint32_t limb[MAGNITUDE_WORDS];
     bool negative = carry(sum, limb);
-    int top = MAGNITUDE_WORDS * LIMB_BITS - 1;
-    while (top >= 0 && !bit_at(limb, top)) {
+    int top = MAGNITUDE_WORDS - 1;
+    while (top >= 0 && limb[top] == 0) {
         top--;
     }
     if (top < 0) {
         return 0.0;
     }
-    int lowest = top >= DOUBLE_BITS ? top - DOUBLE_BITS + 1 : 0;
-    uint64_t significand = 0;
-    for (int i = top; i >= lowest; i--) {
-        significand = significand << 1 | bit_at(limb, i);
+    bool rest = false;
+    int unused = __builtin_clz(limb[top]);
+    uint64_t bits = leading_bits(limb, top, unused, &rest);
+    int spare = 64 - DOUBLE_BITS;
+    uint64_t significand = bits >> spare;
+    uint64_t half = (uint64_t)1 << (spare - 1);
+    bool odd = (significand & 1u) != 0;
+    if ((bits & half) && (rest || (bits & (half - 1)) || odd)) { /* nearest, ties to even */
+        significand++;
     }
-    if (lowest > 0 && bit_at(limb, lowest - 1)) { /* nearest, ties to even */
-        bool sticky = (significand & 1u) != 0;
-        for (int i = lowest - 2; i >= 0 && !sticky; i--) {
-            sticky = bit_at(limb, i);
-        }
-        significand += sticky;
-    }
+    int lowest = (top + 1) * LIMB_BITS - unused - DOUBLE_BITS; /* position of its last bit */
     double magnitude = ldexp((double)significand, lowest + UNIT_EXPONENT);
     return negative ? -magnitude : magnitude;
 }

@@ -636,6 +636,32 @@ static void exact_values_of_random_integers_are_the_integers(void)
     }
 }
 
+/* Integers of up to 120 bits in units of any power of two: the compiler rounds them the same way.
+ */
+static void exact_values_of_long_integers_are_rounded_once(void)
+{
+    for (int trial = 0; trial < 20000; trial++) {
+        int unit = (int)(csl_test_random() % 160) - 149;
+        int length = 1 + (int)(csl_test_random() % 120);
+        __int128 integer = 0;
+        for (int k = 0; k < 3; k++) {
+            integer = integer << 40 | (__int128)(csl_test_random() >> 24);
+        }
+        integer >>= 120 - length;
+        if (trial % 2) { /* little but the highest bits: ties, and what only just is none */
+            int low = length > 54 ? length - 54 : 0;
+            integer = (integer >> low << low) + (trial % 4 == 1 ? 0 : 1);
+        }
+        csl_exact_sum sum = {{0}};
+        int64_t sign = trial % 3 ? 1 : -1;
+        for (int k = 0; k < 4; k++) {
+            int64_t part = (int64_t)(integer >> (40 * k) & (((int64_t)1 << 40) - 1));
+            csl_exact_add(&sum, ldexp((double)(sign * part), 40 * k + unit));
+        }
+        CHECK_NEAR(csl_exact_value(&sum), ldexp((double)((__int128)sign * integer), unit), 0.0);
+    }
+}
+
 static void bad_arguments_are_refused_by_name(void)
 {
     block b = make_block("host", 1, 3, 8, DATA_NORMAL);
@@ -678,6 +704,7 @@ int main(void)
         CASE(distances_keep_their_accuracy_on_shifted_data),
         CASE(exact_values_round_to_nearest_even_and_survive_cancellation),
         CASE(exact_values_of_random_integers_are_the_integers),
+        CASE(exact_values_of_long_integers_are_rounded_once),
         CASE(bad_arguments_are_refused_by_name),
     };
     return csl_test_main("robust kernels", cases, sizeof cases / sizeof *cases);

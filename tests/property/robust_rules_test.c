@@ -236,6 +236,27 @@ static void swap_rows(problem *p)
     }
 }
 
+/* Rows of few small whole numbers: distances are exact, most of them tie, many rows are equal. */
+static void ties_go_to_the_lowest_row(void)
+{
+    static const rule_case ties[] = {{"krum", "", 0},      {"multi-krum", "", 0},
+                                     {"monna", "", 0},     {"cge", "", 0},
+                                     {"median", "nnm", 0}, {"trimmed-mean", "nnm", 0}};
+    for (size_t c = 0; c < sizeof ties / sizeof ties[0]; c++) {
+        for (int repeat = 0; repeat < 20 * REPEATS; repeat++) {
+            problem p = make_problem(&ties[c], 3);
+            for (size_t k = 0; k < p.n * p.d; k++) {
+                p.x[k] = (float)(1 + below(3));
+            }
+            double *expected = oracle_answer(&p);
+            CHECK_OK(aggregate(&p, p.out, NULL));
+            check_answer(&p, expected, "ties");
+            free(expected);
+            free_problem(&p);
+        }
+    }
+}
+
 static void rows_move_scale_and_change_places(void)
 {
     for (size_t c = 0; c < CASE_COUNT; c++) {
@@ -465,6 +486,7 @@ int main(void)
 {
     static const csl_test_case cases[] = {
         {"every rule is its definition", every_rule_is_its_definition},
+        {"ties go to the lowest row", ties_go_to_the_lowest_row},
         {"rows move, scale and change places", rows_move_scale_and_change_places},
         {"equal rows give that row", equal_rows_give_that_row},
         {"one fault too many is refused", one_fault_too_many_is_refused},
