@@ -236,8 +236,11 @@ csl_aggregate_floor csl_aggregate_work_floor(const csl_aggregate_work *work,
     double d = (double)c->total;
     bool measures = work->needs & (CSL_NEEDS_NORMS | CSL_NEEDS_DISTANCES | CSL_NEEDS_PRODUCTS);
     double rows = (measures ? n : 0) + kept_rows(c->report) + 1;
-    bool one_step = strcmp(work->name, "centered-clipping") == 0; /* distances to one point */
-    double operations = one_step                            ? 2 * n * d
+    /* Distances to one row, or products with it. */
+    bool one_row = strcmp(work->name, "centered-clipping") == 0 || strcmp(work->name, "monna") == 0;
+    bool one_product = strcmp(work->name, "fltrust") == 0;
+    double operations = one_row                             ? 2 * n * d
+                        : one_product                       ? n * d
                         : work->needs & CSL_NEEDS_DISTANCES ? n * (n - 1) * d
                         : work->needs & CSL_NEEDS_PRODUCTS  ? n * (n + 1) / 2 * d
                                                             : 0;

@@ -8,6 +8,7 @@ csl_status csl_aggregate_mean(void *context, const csl_update_block *block, floa
         return CSL_OK;
     }
     csl_device *device = context;
-    return csl_device_kernels(device)->row_weighted_mean(
-        device, block->rows, block->weights, block->row_count, block->shard.count, aggregate_out);
+    return csl_device_kernels(device)->row_weighted_mean(device, block->rows, block->weights,
+                                                         block->row_count, block->shard.count,
+                                                         aggregate_out, NULL);
 }

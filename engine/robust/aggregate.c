@@ -33,18 +33,26 @@ static csl_status check_weights(const csl_aggregate_spec *spec, const csl_aggreg
     return sum > 0 && isfinite(sum) ? CSL_OK : csl_fail(CSL_E_RANGE, "weights add up to %g", sum);
 }
 
-/* The trusted institution sends one of the rows. */
-static csl_status check_pivot(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
+/* The row of the trusted institution, or the number of rows. */
+static uint32_t find_pivot(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
 {
     uint32_t pivot = (uint32_t)csl_spec_value(spec, CSL_PARAMETER_PIVOT, 0);
-    for (uint32_t i = 0; i < input->row_count; i++) {
-        if ((input->institutions ? input->institutions[i] : i) == pivot) {
-            return CSL_OK;
-        }
+    uint32_t row = 0;
+    while (row < input->row_count &&
+           (input->institutions ? input->institutions[row] : row) != pivot) {
+        row++;
+    }
+    return row;
+}
+
+static csl_status check_pivot(const csl_aggregate_spec *spec, const csl_aggregate_input *input)
+{
+    if (find_pivot(spec, input) < input->row_count) {
+        return CSL_OK;
     }
     return csl_fail(CSL_E_RANGE,
-                    "monna: institution %u, which is trusted, sent none of the %u rows", pivot,
-                    input->row_count);
+                    "monna: institution %u, which is trusted, sent none of the %u rows",
+                    (uint32_t)csl_spec_value(spec, CSL_PARAMETER_PIVOT, 0), input->row_count);
 }
 
 static csl_status
@@ -120,6 +128,7 @@ static void free_rows(csl_aggregation *a)
     a->mix = a->row_distance = a->row_norm = a->known_norm = a->scale = a->score = a->weight = NULL;
     a->row_of = a->chosen = NULL;
     a->reason = NULL;
+    a->blended = false;
     a->chosen_count = 0;
 }
 
@@ -154,13 +163,23 @@ static csl_status normalise_weights(csl_aggregation *a)
     return CSL_OK;
 }
 
+/* MoNNA, and one step of centered clipping, on the rows as they are. */
+static bool compares_with_one(const csl_aggregate_spec *spec, const csl_rule *rule)
+{
+    return (rule->run == csl_rule_centered_clipping && csl_clips_once(spec)) ||
+           (rule->run == csl_rule_monna && spec->pre_count == 0);
+}
+
 /* What has to be measured for the rule and its pre-aggregators together. */
 static uint32_t all_needs(const csl_aggregate_spec *spec, const csl_rule *rule)
 {
     uint32_t needs = rule->info.needs;
     bool mixed = false;
-    if (rule->run == csl_rule_centered_clipping && csl_clips_once(spec)) {
+    if (compares_with_one(spec, rule)) {
         return (needs & ~(uint32_t)CSL_NEEDS_DISTANCES) | CSL_NEEDS_CENTRE_DISTANCES;
+    }
+    if (rule->run == csl_rule_fltrust) {
+        return (needs & ~(uint32_t)CSL_NEEDS_PRODUCTS) | CSL_NEEDS_CENTRE_PRODUCTS;
     }
     for (uint32_t i = 0; i < spec->pre_count; i++) {
         const csl_rule *pre = NULL;
@@ -262,24 +281,22 @@ static uint32_t digest_task(const csl_aggregation *a)
     return digest;
 }
 
-/* All ranks go on with the same task, or none does. */
-static csl_status agree_on_task(csl_aggregation *a, csl_status own)
+/* gathered: how measuring the rows ended here. A rank that fails on the way goes straight to the
+ * last exchange, where it meets the others at whatever they exchange next. */
+static csl_status
+decide_and_write(csl_aggregation *a, const csl_rule *rule, csl_status gathered, float *out)
 {
-    int64_t digest = own == CSL_OK ? digest_task(a) : 0;
-    int64_t sums[] = {1, digest};
-    CSL_TRY(csl_share(a, own, sums, sizeof sums / sizeof *sums));
-    if (sums[1] != sums[0] * digest) {
-        own = csl_fail(CSL_E_INVALID_ARG,
-                       "aggregation: ranks were handed different specifications, rows or rounds");
+    csl_status status = gathered;
+    if (status == CSL_OK) {
+        status = count_refused(a); /* from shared sums: the same everywhere */
     }
-    return csl_share(a, own, NULL, 0);
-}
-
-static csl_status decide_and_write(csl_aggregation *a, const csl_rule *rule, float *out)
-{
-    CSL_TRY(count_refused(a)); /* from shared sums: the same everywhere */
-    CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
-    return csl_write_answer(a, out);
+    if (status == CSL_OK) {
+        status = decide(a, rule);
+    }
+    if (status == CSL_OK) {
+        status = csl_write_answer(a, out);
+    }
+    return csl_share(a, status, NULL, 0);
 }
 
 static bool works_by_columns(const csl_aggregate_spec *spec, const csl_rule *rule)
@@ -294,21 +311,35 @@ bool csl_aggregate_reads_once(const csl_aggregate_spec *spec)
     return csl_find_rule(spec->rule, &rule) == CSL_OK && works_by_columns(spec, rule);
 }
 
+/* A weighted mean does not read rows of weight zero. */
+static bool reads_every_row(const csl_aggregation *a)
+{
+    for (uint32_t i = 0; a->kind == CSL_ANSWER_LINEAR && i < a->live_count; i++) {
+        if (a->weight[i] == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Nothing is measured: decide at once and look on the way for values that are not finite, or too
  * large; where there are any, the pass is repeated without their rows. */
 static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule, float *out)
 {
-    CSL_TRY(csl_share(a, decide(a, rule), NULL, 0));
+    csl_status status = decide(a, rule);
     uint32_t needs = all_needs(a->spec, rule);
-    bool at_once = a->kind != CSL_ANSWER_LINEAR; /* that reads no rows of weight zero */
+    bool at_once = status == CSL_OK && reads_every_row(a);
     bool usable = false;
     if (at_once) {
-        CSL_TRY(csl_answer_at_once(a, out, &usable));
+        CSL_TRY(csl_answer_at_once(a, status, out, &usable));
     }
-    if (!usable) {
-        CSL_TRY(csl_share(a, csl_gather_sums(a, needs, at_once ? NULL : out), NULL, 0));
+    if (!usable && status == CSL_OK) {
+        status = csl_gather_sums(a, needs, at_once ? NULL : out);
     }
-    return a->report->refused_count > 0 ? decide_and_write(a, rule, out) : CSL_OK;
+    if (status == CSL_OK && a->report->refused_count > 0) {
+        return decide_and_write(a, rule, status, out);
+    }
+    return usable ? CSL_OK : csl_share(a, status, NULL, 0);
 }
 
 static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
@@ -316,8 +347,8 @@ static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
     if (works_by_columns(a->spec, rule)) {
         CSL_TRY(run_by_columns(a, rule, out));
     } else {
-        CSL_TRY(csl_share(a, csl_gather_sums(a, all_needs(a->spec, rule), NULL), NULL, 0));
-        CSL_TRY(decide_and_write(a, rule, out));
+        csl_status gathered = csl_gather_sums(a, all_needs(a->spec, rule), NULL);
+        CSL_TRY(decide_and_write(a, rule, gathered, out));
     }
     if ((rule->info.needs & CSL_NEEDS_CENTRE) && a->input->memory) {
         CSL_TRY(csl_share(a, csl_memory_keep_centre(a->input->memory, out), NULL, 0));
@@ -337,6 +368,7 @@ static void free_aggregation(csl_aggregation *a)
     free(a->product);
     free(a->norm);
     free(a->centre_distance);
+    free(a->centre_product);
 }
 
 /* Everything that can be refused or run short before any work. */
@@ -349,6 +381,8 @@ static csl_status prepare(csl_aggregation *a, const csl_rule **rule_out)
     CSL_TRY(create_report(a->spec, input, &a->report));
     a->live_count = input->row_count;
     a->point_count = input->row_count + CSL_EXTRA_POINTS;
+    bool monna = (*rule_out)->run == csl_rule_monna;
+    a->pivot = monna ? find_pivot(a->spec, input) : input->row_count;
     a->live = calloc(input->row_count, sizeof *a->live);
     if (!a->live) {
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: %u rows", input->row_count);
@@ -367,7 +401,8 @@ static csl_status aggregate(const csl_aggregate_spec *spec,
     const csl_rule *rule = NULL;
     csl_aggregation a = {
         .spec = spec, .input = input, .kernels = csl_device_kernels(input->device), .f = spec->f};
-    csl_status status = agree_on_task(&a, prepare(&a, &rule));
+    csl_status status = prepare(&a, &rule);
+    status = csl_share_task(&a, status, status == CSL_OK ? digest_task(&a) : 0);
     if (status == CSL_OK) {
         status = run(&a, rule, out);
     }

@@ -31,8 +31,11 @@ typedef struct csl_aggregation {
     bool median_products;    /* of the coordinate median too */
     double *norm;            /* [live_count] squared, or NULL */
     double *centre_distance; /* [live_count] squared, or NULL: distance has them */
-    bool has_centre;         /* the same on all ranks; without one the centre is the zero vector */
-    const float *centre;     /* device: memory or root; NULL too where there are no local columns */
+    double *centre_product;  /* [live_count] inner products with the centre, or NULL */
+    uint32_t pivot;      /* row before any is refused that stands in for the centre in these two, or
+                          * its number of rows: the centre itself */
+    bool has_centre;     /* the same on all ranks; without one the centre is the zero vector */
+    const float *centre; /* device: memory or root; NULL too where there are no local columns */
     /* Virtual rows: affine combinations of points, coefficients add up to 1. */
     uint32_t row_count;
     bool mixed;           /* not simply the live rows */
@@ -43,6 +46,7 @@ typedef struct csl_aggregation {
     uint32_t *row_of;     /* [live_count] virtual row that a live row is reported with */
     double *scale;        /* [live_count] product of all clipping factors */
     const char **reason;  /* [row_count] why it was dropped, static text; NULL: by its score */
+    bool blended;         /* rows were mixed with their neighbours: scores are of mixtures */
     double *score;        /* [row_count] what the rule ranked by; NaN at first */
     /* What the rule decides. */
     csl_answer_kind kind;
@@ -77,8 +81,9 @@ csl_status csl_memory_open_history(csl_aggregate_memory *memory, uint32_t instit
 csl_status csl_memory_open_centre(csl_aggregate_memory *memory);
 csl_status csl_memory_keep_centre(csl_aggregate_memory *memory, const float *centre);
 
-/* What a rule that needs no other distances needs instead of CSL_NEEDS_DISTANCES. */
-enum { CSL_NEEDS_CENTRE_DISTANCES = 1 << 16 };
+/* What a rule needs that compares rows with one row only, instead of CSL_NEEDS_DISTANCES and
+ * CSL_NEEDS_PRODUCTS. */
+enum { CSL_NEEDS_CENTRE_DISTANCES = 1 << 16, CSL_NEEDS_CENTRE_PRODUCTS = 1 << 17 };
 /* One step of centered clipping from where it starts: only distances to the centre matter. */
 bool csl_clips_once(const csl_aggregate_spec *spec);
 
@@ -119,14 +124,20 @@ csl_status csl_median(const double *values, uint32_t n, double *median_out);
 double *csl_numbers(size_t rows, size_t columns);
 /* out[j] += factor * row[j], j < n. */
 void csl_add_multiple(double factor, const double *row, uint32_t n, double *out);
+/* Inner products <x_i - c, x_j - c> about the weighted centre c of n points. room [n] is written
+ * over. */
+void csl_centred_products(
+    const double *weight, const double *distance, uint32_t n, double *room, double *out);
+
+/* eigen.c */
 /*
- * Eigenvalues (descending) and eigenvectors (columns of vectors_out [n][n], may be NULL) of a
- * symmetric matrix, which is destroyed: cyclic Jacobi, rows p ascending, q ascending, until no
- * off-diagonal element moves an eigenvalue (Golub and Van Loan, section 8.5).
+ * The largest eigenvalue of a symmetric matrix [n][n] that is positive semidefinite up to rounding,
+ * and a unit eigenvector (vector_out [n], may be NULL), of either sign. The matrix is destroyed.
+ * Both are those of a matrix within a few units of rounding of the largest entry; where the
+ * eigenvalue occurs more than once the vector is one of its space. Errors: E_NO_MEMORY, E_INTERNAL
+ * (a residual too large, which rounding cannot explain).
  */
-csl_status csl_jacobi(double *matrix, uint32_t n, double *values_out, double *vectors_out);
-/* Inner products <x_i - c, x_j - c> about the weighted centre c of n points. */
-void csl_centred_products(const double *weight, const double *distance, uint32_t n, double *out);
+csl_status csl_top_eigenpair(double *matrix, uint32_t n, double *value_out, double *vector_out);
 
 /* frame.c: distances of mixtures. */
 
@@ -160,11 +171,13 @@ double csl_frame_length(const csl_frame *frame, const double *step, double *room
 csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out);
 /* Distances from the coordinate median of the virtual rows to the live rows and the origin. */
 csl_status csl_gather_median(csl_aggregation *a);
+/* Not collective: the caller shares its status. */
 csl_status csl_write_answer(csl_aggregation *a, float *out);
 /* Writes the answer, already decided for all live rows, in one pass without norms, for rules that
- * read every row (CSL_ANSWER_MEAN, or SELECT of all). *usable_out, the same on all ranks: no value
- * is so large that a row would have to be refused; otherwise norms have to tell. Collective. */
-csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out);
+ * read every row (CSL_ANSWER_MEAN, SELECT of all, or LINEAR without a weight of zero). *usable_out,
+ * the same on all ranks: no value is so large that a row would have to be refused; otherwise norms
+ * have to tell. own: what failed here before. Collective. */
+csl_status csl_answer_at_once(csl_aggregation *a, csl_status own, float *out, bool *usable_out);
 /* sign_counts [live_count][3]: zero, positive, negative in [begin, end) of all columns. */
 csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_t *sign_counts);
 /* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */
@@ -184,6 +197,11 @@ csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, 
  * whatever they exchange next. After that the ranks have parted, and nobody waits for anybody.
  */
 csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t n);
+/* The same with one question: *doubt becomes true on all ranks where it is on any. One number. */
+csl_status csl_share_doubt(csl_aggregation *a, csl_status own, bool *doubt);
+/* The first exchange, at which all ranks arrive, even those that have failed: E_INVALID_ARG on all
+ * where their digests differ. */
+csl_status csl_share_task(csl_aggregation *a, csl_status own, uint32_t digest);
 
 /* rows.c: virtual rows and answers. */
 csl_status csl_rows_start(csl_aggregation *a);

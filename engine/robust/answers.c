@@ -23,6 +23,7 @@ struct csl_answer_pass {
     csl_select_spec select;
     bool pick;          /* SELECT on chosen live rows themselves */
     uint32_t magnitude; /* the largest that was read, as bits; see row_mean */
+    bool looks;         /* LINEAR: raises magnitude too, which waits for a card */
 };
 
 csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *context)
@@ -37,7 +38,8 @@ csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *
         CSL_TRY(a->kernels->row_mean(device, rows, n, count, out, &pass->magnitude));
     } else if (a->kind == CSL_ANSWER_LINEAR) {
         uint32_t used = n + (a->has_centre ? 1 : 0);
-        CSL_TRY(a->kernels->row_weighted_mean(device, rows, pass->weight, used, count, out));
+        CSL_TRY(a->kernels->row_weighted_mean(device, rows, pass->weight, used, count, out,
+                                              pass->looks ? &pass->magnitude : NULL));
     } else if (pass->pick) {
         const float *picked[CSL_ROWS_MAX];
         for (uint32_t i = 0; i < a->chosen_count; i++) {
@@ -130,7 +132,7 @@ csl_status csl_write_answer(csl_aggregation *a, float *out)
         status = add_noise(a, out);
     }
     csl_answer_finish(pass);
-    return csl_share(a, status, NULL, 0);
+    return status;
 }
 
 /* Its norm is below the limit whatever rounding does to it: that adds less than a part in 2^16. */
@@ -141,18 +143,19 @@ static bool is_surely_usable(const csl_aggregation *a, uint32_t magnitude)
     return (double)largest * (double)largest * (double)a->input->column_total < CSL_NORM_LIMIT / 2;
 }
 
-csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out)
+csl_status csl_answer_at_once(csl_aggregation *a, csl_status own, float *out, bool *usable_out)
 {
     csl_answer_pass *pass = NULL;
-    csl_status status = csl_answer_prepare(a, out, &pass);
-    int64_t doubtful = 0;
+    csl_status status = own == CSL_OK ? csl_answer_prepare(a, out, &pass) : own;
+    bool doubtful = false;
     if (status == CSL_OK) {
         size_t step = a->sign_threshold ? csl_cache_step(a) : 0;
+        pass->looks = true;
         status = csl_visit(a, step, NULL, csl_answer_block, pass);
         doubtful = !is_surely_usable(a, pass->magnitude);
     }
     csl_answer_finish(pass);
-    CSL_TRY(csl_share(a, status, &doubtful, 1));
-    *usable_out = doubtful == 0;
+    CSL_TRY(csl_share_doubt(a, status, &doubtful));
+    *usable_out = !doubtful;
     return CSL_OK;
 }

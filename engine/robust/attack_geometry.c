@@ -264,7 +264,7 @@ static csl_status find_lambda(csl_attack_job *job, krum_view *view, double *lamb
     double zero = 0;
     if (status == CSL_OK) {
         status = job->kernels->row_weighted_mean(job->device, &sign, &zero, 1, job->column_count,
-                                                 job->mean);
+                                                 job->mean, NULL);
     }
     rows[0] = job->mean; /* the zero vector from here on */
     rows[1] = job->out[0];

@@ -19,9 +19,10 @@ static csl_status measure_outliers(
     double *pair = csl_numbers(csl_pair_count(n, n) + 1, 1);
     double *distance = csl_numbers(n, n);
     double *product = csl_numbers(n, n);
-    double *vectors = csl_numbers(n, n);
-    double *weight = csl_numbers(n, 2); /* and eigenvalues */
-    bool complete = pair && distance && product && vectors && weight;
+    double *vector = csl_numbers(n, 1);
+    double *weight = csl_numbers(n, 1);
+    bool complete = pair && distance && product && vector && weight;
+    double value = 0;
     own = own == CSL_OK && !complete ? CSL_E_NO_MEMORY : own;
     csl_status status = csl_attack_distances(job, own, rows, n, n, pair);
     if (complete && status == CSL_OK) {
@@ -31,16 +32,16 @@ static csl_status measure_outliers(
                 distance[i * n + j] = distance[j * n + i] = pair[csl_pair_index(i, j, n)];
             }
         }
-        csl_centred_products(weight, distance, n, product);
-        status = csl_jacobi(product, n, weight + n, vectors);
+        csl_centred_products(weight, distance, n, vector, product);
+        status = csl_top_eigenpair(product, n, &value, vector);
     }
     for (uint32_t i = 0; complete && status == CSL_OK && i < n; i++) {
-        away_out[i] = fabs(vectors[i * n]);
+        away_out[i] = fabs(vector[i]);
     }
     free(pair);
     free(distance);
     free(product);
-    free(vectors);
+    free(vector);
     free(weight);
     return status;
 }

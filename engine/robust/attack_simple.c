@@ -16,8 +16,8 @@ csl_attack_combine(csl_attack_job *job, double mean_weight, double direction_wei
 {
     const float *rows[] = {job->mean, job->direction};
     const double weights[] = {mean_weight, direction_weight};
-    return job->kernels->row_weighted_mean(job->device, rows, weights, 2, job->column_count,
-                                           target);
+    return job->kernels->row_weighted_mean(job->device, rows, weights, 2, job->column_count, target,
+                                           NULL);
 }
 
 csl_status csl_attack_repeat(csl_attack_job *job)
@@ -33,7 +33,7 @@ csl_status csl_attack_repeat(csl_attack_job *job)
 static csl_status scale_row(csl_attack_job *job, const float *row, double factor, uint32_t k)
 {
     return job->kernels->row_weighted_mean(job->device, &row, &factor, 1, job->column_count,
-                                           job->out[k]);
+                                           job->out[k], NULL);
 }
 
 static csl_status send_scaled_mean(csl_attack_job *job, double factor)

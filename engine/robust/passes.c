@@ -35,17 +35,29 @@ static csl_status agree_on_failure(const csl_aggregate_input *input, csl_status 
                     csl_status_text((csl_status)-code));
 }
 
-csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n)
+/* A failure in the number that begins every exchange; below it stand the doubts of csl_share_doubt.
+ */
+static const int64_t FAILURE = (int64_t)1 << 32;
+
+/* Meets the other ranks: one number, and only where somebody failed what it was. */
+static csl_status meet(const csl_aggregate_input *input, csl_status own, int64_t *doubts)
 {
     if (!input->exchange.sum_int64) {
         return own;
     }
-    int64_t failed = own == CSL_OK ? 0 : 1;
-    CSL_TRY(input->exchange.sum_int64(input->exchange.context, &failed, 1));
-    if (failed > 0) {
-        return agree_on_failure(input, own);
-    }
-    return n ? input->exchange.sum_int64(input->exchange.context, values, n) : CSL_OK;
+    int64_t sum = own == CSL_OK ? *doubts : FAILURE;
+    CSL_TRY(input->exchange.sum_int64(input->exchange.context, &sum, 1));
+    *doubts = sum % FAILURE;
+    return sum >= FAILURE ? agree_on_failure(input, own) : CSL_OK;
+}
+
+csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n)
+{
+    int64_t doubts = 0;
+    CSL_TRY(meet(input, own, &doubts));
+    return n && input->exchange.sum_int64
+               ? input->exchange.sum_int64(input->exchange.context, values, n)
+               : CSL_OK;
 }
 
 csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t n)
@@ -56,6 +68,46 @@ csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t
     csl_status status = csl_exchange(a->input, own, values, n);
     a->parted = status != CSL_OK;
     return status;
+}
+
+csl_status csl_share_doubt(csl_aggregation *a, csl_status own, bool *doubt)
+{
+    if (a->parted) {
+        return own;
+    }
+    int64_t doubts = *doubt;
+    csl_status status = meet(a->input, own, &doubts);
+    *doubt = doubts > 0;
+    a->parted = status != CSL_OK;
+    return status;
+}
+
+csl_status csl_share_task(csl_aggregation *a, csl_status own, uint32_t digest)
+{
+    const csl_aggregate_exchange *exchange = &a->input->exchange;
+    if (!exchange->sum_int64) {
+        return own;
+    }
+    /* The numbers of all ranks are equal where their mean square is the square of their mean; the
+     * halves' squares cannot overflow. All ranks see the same sums, so they conclude the same. */
+    int64_t low = digest & 0xffff;
+    int64_t high = digest >> 16;
+    int64_t sums[] = {own != CSL_OK, 1, low, low * low, high, high * high};
+    a->parted = true;
+    CSL_TRY(exchange->sum_int64(exchange->context, sums, sizeof sums / sizeof *sums));
+    if (sums[0] > 0) {
+        return agree_on_failure(a->input, own);
+    }
+    for (int k = 2; k < 6; k += 2) {
+        uint64_t squared = (uint64_t)sums[k] * (uint64_t)sums[k];
+        if ((uint64_t)sums[1] * (uint64_t)sums[k + 1] != squared) {
+            return csl_fail(
+                CSL_E_INVALID_ARG,
+                "aggregation: ranks were handed different specifications, rows or rounds");
+        }
+    }
+    a->parted = false;
+    return CSL_OK;
 }
 
 static csl_status visit_range(csl_aggregation *a,
@@ -124,8 +176,12 @@ size_t csl_cache_step(const csl_aggregation *a)
 
 typedef struct gathering {
     uint32_t row_count; /* live rows and the centre */
+    csl_exact_sum *all; /* every sum that follows, so that one exchange is enough */
+    size_t all_count;
     csl_row_geometry sums;
+    uint32_t pivot;           /* to_centre is measured from this row, the centre or a live one */
     csl_exact_sum *to_centre; /* [live_count] squared distances, where they are all that is asked */
+    csl_exact_sum *on_centre; /* [1 + live_count] inner products, of the centre itself first */
     csl_row_census *census;   /* and what else its pass gives */
     csl_exact_sum *spare;
     csl_answer_pass *answer; /* written on the way, or NULL */
@@ -135,10 +191,16 @@ typedef struct gathering {
 static csl_status centre_block(csl_aggregation *a, const csl_block *columns, gathering *g)
 {
     const float *rows[CSL_ROWS_MAX + 1];
-    rows[0] = columns->rows[a->live_count];
+    uint32_t n = a->live_count + 1;
+    rows[0] = columns->rows[g->pivot];
     memcpy(rows + 1, columns->rows, a->live_count * sizeof *rows);
-    return a->kernels->row_squared_distances(a->input->device, rows, a->live_count + 1, 1,
-                                             columns->count, g->to_centre);
+    if (g->to_centre) {
+        CSL_TRY(a->kernels->row_squared_distances(a->input->device, rows, n, 1, columns->count,
+                                                  g->to_centre));
+    }
+    return g->on_centre ? a->kernels->row_inner_products(a->input->device, rows, n, 1,
+                                                         columns->count, g->on_centre)
+                        : CSL_OK;
 }
 
 static csl_status gather_block(csl_aggregation *a, const csl_block *columns, void *context)
@@ -146,7 +208,7 @@ static csl_status gather_block(csl_aggregation *a, const csl_block *columns, voi
     gathering *g = context;
     CSL_TRY(a->kernels->row_geometry(a->input->device, columns->rows, g->row_count, columns->count,
                                      &g->sums));
-    if (g->to_centre) {
+    if (g->to_centre || g->on_centre) {
         CSL_TRY(centre_block(a, columns, g));
     }
     return g->answer ? csl_answer_block(a, columns, g->answer) : CSL_OK;
@@ -260,57 +322,61 @@ static csl_status store_matrices(csl_aggregation *a, const gathering *g, const b
 }
 
 /* Of the rows that are left; without a centre vector the centre is the origin. */
-static csl_status store_centre_distances(csl_aggregation *a, const gathering *g, const bool *lost)
+static csl_status store_centre_sums(csl_aggregation *a, const gathering *g, const bool *lost)
 {
     a->centre_distance = csl_numbers(a->live_count, 1);
-    if (!a->centre_distance) {
+    a->centre_product = g->on_centre ? csl_numbers(a->live_count, 1) : NULL;
+    if (!a->centre_distance || (g->on_centre && !a->centre_product)) {
         return CSL_E_NO_MEMORY;
     }
     for (uint32_t i = 0, row = 0; i < a->live_count; row++) {
-        if (!lost[row]) {
-            a->centre_distance[i] = g->to_centre ? csl_exact_value(&g->to_centre[row]) : a->norm[i];
-            i++;
+        if (lost[row]) {
+            continue;
         }
+        a->centre_distance[i] = g->to_centre ? csl_exact_value(&g->to_centre[row]) : a->norm[i];
+        if (g->on_centre) {
+            a->centre_product[i] = csl_exact_value(&g->on_centre[row + 1]);
+        }
+        i++;
     }
     return CSL_OK;
 }
 
-static csl_status share_sums(csl_aggregation *a, csl_status own, csl_exact_sum *sums, size_t n)
+/* `count` of the sums, or NULL where they are not wanted; before there is room, only counts. */
+static csl_exact_sum *take_sums(gathering *g, bool wanted, size_t count)
 {
-    return sums && own == CSL_OK ? csl_share(a, own, (int64_t *)sums, n * SUM_WORDS) : own;
+    csl_exact_sum *first = wanted && g->all ? g->all + g->all_count : NULL;
+    g->all_count += wanted ? count : 0;
+    return first;
 }
 
-static csl_status exchange_sums(csl_aggregation *a, gathering *g, csl_status status)
+static void lay_out_sums(const csl_aggregation *a, uint32_t needs, gathering *g)
 {
     size_t n = g->row_count;
-    status = csl_share(a, status, NULL, 0);
-    status = share_sums(a, status, g->sums.norms, n);
-    status = share_sums(a, status, g->to_centre, a->live_count);
-    status = share_sums(a, status, g->sums.distances, csl_pair_count(n, n));
-    return share_sums(a, status, g->sums.products, csl_product_count(n, n));
+    bool products = needs & CSL_NEEDS_PRODUCTS;
+    bool distances = needs & CSL_NEEDS_DISTANCES;
+    bool pivot = g->pivot < n; /* else the centre is the origin, and norms are the distances */
+    bool to_centre = pivot && (needs & CSL_NEEDS_CENTRE_DISTANCES);
+    bool on_centre = pivot && (needs & CSL_NEEDS_CENTRE_PRODUCTS);
+    g->all_count = 0;
+    /* Always: which rows are refused depends on the rows alone, not on the rule. */
+    g->sums.norms = take_sums(g, true, n);
+    g->sums.distances = take_sums(g, distances, csl_pair_count(n, n));
+    g->sums.products = take_sums(g, products, csl_product_count(n, n));
+    g->to_centre = take_sums(g, to_centre, a->live_count);
+    g->on_centre = take_sums(g, on_centre, (size_t)a->live_count + 1);
 }
 
 static csl_status allocate_sums(const csl_aggregation *a, uint32_t needs, gathering *g)
 {
-    size_t n = g->row_count;
-    csl_row_geometry *sums = &g->sums;
-    /* Always: which rows are refused depends on the rows alone, not on the rule. */
-    sums->norms = calloc(n, sizeof *sums->norms);
-    bool fail = !sums->norms;
-    if (needs & CSL_NEEDS_DISTANCES) {
-        sums->distances = calloc(csl_pair_count(n, n) + 1, sizeof *sums->distances);
-        fail = fail || !sums->distances;
+    lay_out_sums(a, needs, g);
+    g->all = calloc(g->all_count, sizeof *g->all);
+    if (!g->all) {
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the sums of %u rows",
+                        g->row_count);
     }
-    if (needs & CSL_NEEDS_PRODUCTS) {
-        sums->products = calloc(csl_product_count(n, n), sizeof *sums->products);
-        fail = fail || !sums->products;
-    }
-    if ((needs & CSL_NEEDS_CENTRE_DISTANCES) && a->has_centre) {
-        g->to_centre = calloc(n, sizeof *g->to_centre);
-        fail = fail || !g->to_centre;
-    }
-    return fail ? csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the sums of %zu rows", n)
-                : CSL_OK;
+    lay_out_sums(a, needs, g);
+    return CSL_OK;
 }
 
 /* Rows that cannot take part are lost; a trusted update that cannot ends the aggregation. */
@@ -325,7 +391,8 @@ static csl_status sort_out(csl_aggregation *a, gathering *g, bool *lost)
 
 csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
 {
-    gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0)};
+    enum { CENTRE = CSL_NEEDS_CENTRE_DISTANCES | CSL_NEEDS_CENTRE_PRODUCTS };
+    gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0), .pivot = a->pivot};
     bool *lost = calloc(a->live_count, sizeof *lost);
     csl_status status =
         lost ? allocate_sums(a, needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
@@ -333,10 +400,10 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
         status = csl_answer_prepare(a, out, &g.answer);
     }
     if (status == CSL_OK) {
-        size_t step = g.answer || g.to_centre ? csl_cache_step(a) : 0;
+        size_t step = g.answer || g.to_centre || g.on_centre ? csl_cache_step(a) : 0;
         status = csl_visit(a, step, a->centre, gather_block, &g);
     }
-    status = exchange_sums(a, &g, status);
+    status = csl_share(a, status, (int64_t *)g.all, g.all_count * SUM_WORDS);
     if (status == CSL_OK) {
         status = sort_out(a, &g, lost);
     }
@@ -346,31 +413,23 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
     if (status == CSL_OK) {
         status = store_matrices(a, &g, lost);
     }
-    if (status == CSL_OK && (needs & CSL_NEEDS_CENTRE_DISTANCES)) {
-        status = store_centre_distances(a, &g, lost);
+    if (status == CSL_OK && (needs & CENTRE)) {
+        status = store_centre_sums(a, &g, lost);
     }
     csl_answer_finish(g.answer);
     free(lost);
-    free(g.to_centre);
     free(g.census);
     free(g.spare);
-    free(g.sums.norms);
-    free(g.sums.distances);
-    free(g.sums.products);
+    free(g.all);
     return status;
-}
-
-static csl_status exact_to_double(csl_aggregation *a, csl_exact_sum *sums, size_t n, csl_status s)
-{
-    return csl_share(a, s, (int64_t *)sums, n * SUM_WORDS);
 }
 
 typedef struct median_pass {
     csl_select_spec select;
-    float *median; /* device, one block */
-    csl_exact_sum *distances;
-    csl_exact_sum *products; /* [1 + live_count] of the median, itself first; or NULL */
-    csl_exact_sum norm;
+    float *median;            /* device, one block */
+    csl_exact_sum *norm;      /* and all sums that follow */
+    csl_exact_sum *distances; /* [live_count] */
+    csl_exact_sum *products;  /* [1 + live_count] of the median, itself first; or NULL */
 } median_pass;
 
 static csl_status median_block(csl_aggregation *a, const csl_block *columns, void *context)
@@ -389,7 +448,7 @@ static csl_status median_block(csl_aggregation *a, const csl_block *columns, voi
     csl_status status =
         a->kernels->row_squared_distances(device, rows, n + 1, 1, columns->count, pass->distances);
     if (status == CSL_OK) {
-        status = a->kernels->row_squared_norms(device, rows, 1, columns->count, NULL, &pass->norm);
+        status = a->kernels->row_squared_norms(device, rows, 1, columns->count, NULL, pass->norm);
     }
     if (status == CSL_OK && pass->products) {
         status =
@@ -409,7 +468,7 @@ static void store_median(csl_aggregation *a, const median_pass *pass)
         double value = csl_exact_value(&pass->distances[i]);
         a->distance[(size_t)i * p + centre] = a->distance[(size_t)centre * p + i] = value;
     }
-    double norm = csl_exact_value(&pass->norm);
+    double norm = csl_exact_value(pass->norm);
     a->distance[(size_t)origin * p + centre] = a->distance[(size_t)centre * p + origin] = norm;
     for (uint32_t i = 0; pass->products && i < n; i++) {
         double value = csl_exact_value(&pass->products[i + 1]);
@@ -427,9 +486,11 @@ csl_status csl_gather_median(csl_aggregation *a)
                                    .mix_count = a->mixed ? a->row_count : 0,
                                    .host_mix = mix}};
     void *memory = NULL;
-    pass.distances = calloc((size_t)n + 1, sizeof *pass.distances);
-    pass.products = a->product ? calloc((size_t)n + 1, sizeof *pass.products) : NULL;
-    bool complete = pass.distances && (mix || !a->mixed) && (pass.products || !a->product);
+    size_t sum_count = 1 + (size_t)n + (a->product ? (size_t)n + 1 : 0);
+    pass.norm = calloc(sum_count, sizeof *pass.norm);
+    pass.distances = pass.norm + 1;
+    pass.products = a->product ? pass.distances + n : NULL;
+    bool complete = pass.norm && (mix || !a->mixed);
     csl_status status = complete
                             ? csl_device_alloc(a->input->device, step * sizeof(float), &memory)
                             : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for the median");
@@ -437,19 +498,12 @@ csl_status csl_gather_median(csl_aggregation *a)
     if (status == CSL_OK) {
         status = csl_visit(a, step, NULL, median_block, &pass);
     }
-    status = exact_to_double(a, &pass.norm, 1, status);
-    if (status == CSL_OK) {
-        status = exact_to_double(a, pass.distances, n, status);
-    }
-    if (status == CSL_OK && a->product) {
-        status = exact_to_double(a, pass.products, (size_t)n + 1, status);
-    }
+    status = csl_share(a, status, (int64_t *)pass.norm, sum_count * SUM_WORDS);
     if (status == CSL_OK) {
         store_median(a, &pass);
     }
     csl_device_free(a->input->device, memory);
-    free(pass.distances);
-    free(pass.products);
+    free(pass.norm);
     free(mix);
     return status;
 }

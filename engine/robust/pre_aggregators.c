@@ -23,6 +23,7 @@ csl_status csl_pre_nnm(csl_aggregation *a)
     }
     if (status == CSL_OK) {
         status = csl_rows_mix(a, matrix, m);
+        a->blended = true;
     }
     free(matrix);
     free(near);

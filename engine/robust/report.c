@@ -44,6 +44,23 @@ static bool is_chosen(const csl_aggregation *a, uint32_t row)
     return a->chosen_count == 0;
 }
 
+static void say_why_dropped(const csl_aggregation *a, uint32_t i, csl_row_report *row)
+{
+    const char *name = a->report->score_name;
+    const char *known = a->reason[a->row_of[i]];
+    if (a->live_weights[i] == 0) {
+        known = "its weight is 0";
+    } else if (a->blended && a->kind == CSL_ANSWER_LINEAR) {
+        known = "no neighbour of what was selected";
+    }
+    if (known) {
+        snprintf(row->reason, sizeof row->reason, "%s", known);
+    } else {
+        snprintf(row->reason, sizeof row->reason, name[0] ? "%s %.6g" : "not selected", name,
+                 row->score);
+    }
+}
+
 static void fill_live(csl_aggregation *a, uint32_t i)
 {
     csl_aggregate_report *report = a->report;
@@ -61,13 +78,7 @@ static void fill_live(csl_aggregation *a, uint32_t i)
     }
     if (row->verdict == CSL_ROW_DROPPED) {
         report->dropped_count++;
-        if (a->reason[virtual_row]) {
-            snprintf(row->reason, sizeof row->reason, "%s", a->reason[virtual_row]);
-        } else {
-            snprintf(row->reason, sizeof row->reason,
-                     report->score_name[0] ? "%s %.6g" : "not selected", report->score_name,
-                     row->score);
-        }
+        say_why_dropped(a, i, row);
     } else if (row->scale < 1) {
         row->verdict = row->verdict == CSL_ROW_SHARED ? CSL_ROW_SHARED : CSL_ROW_CLIPPED;
         report->clipped_count++;

@@ -82,14 +82,37 @@ enum { CAF_BYZFL_STEPS = 10000 };
 typedef struct caf_work {
     double *c;
     double *weight;
+    double *root; /* of weight */
     double *best;
     double *products;
     double *matrix;
-    double *vectors;
-    double *eigen;
+    double *vector;
     double *tau;
+    uint32_t *place; /* of the rows that have weight */
     double least;
 } caf_work;
+
+/* sqrt(w_i w_j) <x_i - mu, x_j - mu> of the rows that have weight; returns how many they are. */
+static uint32_t caf_matrix(const csl_aggregation *a, caf_work *w)
+{
+    uint32_t m = a->row_count;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m; i++) {
+        w->root[i] = sqrt(w->weight[i]);
+        if (w->root[i] > 0) {
+            w->place[count++] = i;
+        }
+    }
+    csl_centred_products(w->weight, a->row_distance, m, w->tau, w->products);
+    for (uint32_t i = 0; i < count; i++) {
+        const double *products = w->products + (size_t)w->place[i] * m;
+        for (uint32_t j = 0; j < count; j++) {
+            double factor = w->root[w->place[i]] * w->root[w->place[j]];
+            w->matrix[(size_t)i * count + j] = factor * products[w->place[j]];
+        }
+    }
+    return count;
+}
 
 /* One step of CAF: top eigenpair of the weighted covariance through the n x n matrix
  * sqrt(w_i w_j) <x_i - mu, x_j - mu>; tau_i = <x_i - mu, v>^2. Returns the largest tau. */
@@ -99,27 +122,21 @@ static csl_status caf_step(const csl_aggregation *a, caf_work *w, double sum, do
     for (uint32_t i = 0; i < m; i++) {
         w->weight[i] = w->c[i] / sum;
     }
-    csl_centred_products(w->weight, a->row_distance, m, w->products);
-    for (uint32_t i = 0; i < m; i++) {
-        for (uint32_t j = 0; j < m; j++) {
-            double factor = sqrt(w->weight[i]) * sqrt(w->weight[j]);
-            w->matrix[(size_t)i * m + j] = factor * w->products[(size_t)i * m + j];
-        }
-    }
-    CSL_TRY(csl_jacobi(w->matrix, m, w->eigen, w->vectors));
-    double lambda = w->eigen[0];
+    uint32_t count = caf_matrix(a, w);
+    double lambda = 0;
+    CSL_TRY(csl_top_eigenpair(w->matrix, count, &lambda, w->vector));
     if (lambda < w->least) {
         w->least = lambda;
         memcpy(w->best, w->weight, m * sizeof *w->best);
     }
+    memset(w->tau, 0, m * sizeof *w->tau);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t row = w->place[i];
+        csl_add_multiple(w->root[row] * w->vector[i], w->products + (size_t)row * m, m, w->tau);
+    }
     double largest = 0;
     for (uint32_t j = 0; j < m; j++) {
-        double projection = 0;
-        for (uint32_t i = 0; i < m; i++) {
-            double u = w->vectors[(size_t)i * m];
-            projection += sqrt(w->weight[i]) * w->products[(size_t)j * m + i] * u;
-        }
-        w->tau[j] = lambda > 0 ? projection * projection / lambda : 0;
+        w->tau[j] = lambda > 0 ? w->tau[j] * w->tau[j] / lambda : 0;
         if (w->c[j] > 0 || a->spec->preset == CSL_PRESET_BYZFL) {
             largest = fmax(largest, w->tau[j]);
         }
@@ -165,10 +182,11 @@ csl_status csl_rule_caf(csl_aggregation *a)
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
     uint32_t m = a->row_count;
     caf_work w = {csl_numbers(m, 1), csl_numbers(m, 1), csl_numbers(m, 1),
-                  csl_numbers(m, m), csl_numbers(m, m), csl_numbers(m, m),
-                  csl_numbers(m, 1), csl_numbers(m, 1), INFINITY};
-    bool complete =
-        w.c && w.weight && w.best && w.products && w.matrix && w.vectors && w.eigen && w.tau;
+                  csl_numbers(m, 1), csl_numbers(m, m), csl_numbers(m, m),
+                  csl_numbers(m, 1), csl_numbers(m, 1), calloc(m, sizeof(uint32_t)),
+                  INFINITY};
+    bool complete = w.c && w.weight && w.root && w.best && w.products && w.matrix && w.vector &&
+                    w.tau && w.place;
     csl_status status = complete ? CSL_OK : CSL_E_NO_MEMORY;
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
         w.c[i] = 1;
@@ -183,11 +201,12 @@ csl_status csl_rule_caf(csl_aggregation *a)
     }
     free(w.c);
     free(w.weight);
+    free(w.root);
     free(w.best);
     free(w.products);
     free(w.matrix);
-    free(w.vectors);
-    free(w.eigen);
+    free(w.vector);
     free(w.tau);
+    free(w.place);
     return status;
 }

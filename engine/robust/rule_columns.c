@@ -1,6 +1,7 @@
 /* Rules that work on each coordinate alone, and DnC, which works on drawn coordinates. */
 #include "aggregation.h"
 
+#include <consilium/clones.h>
 #include <consilium/random.h>
 #include <math.h>
 #include <stdio.h>
@@ -115,54 +116,69 @@ static size_t draw_columns(csl_random *stream, size_t total, size_t count, uint6
     return count;
 }
 
+/* Drawn column k of the virtual rows about their mean: centred [row_count]. */
+static void centre_column(
+    const csl_aggregation *a, const float *values, size_t width, size_t k, double *centred)
+{
+    uint32_t m = a->row_count;
+    double sum = 0;
+    for (uint32_t r = 0; r < m; r++) {
+        double value = a->mixed ? 0 : (double)values[r * width + k];
+        const double *mix = a->mix + (size_t)r * a->point_count;
+        for (uint32_t i = 0; a->mixed && i < a->live_count; i++) {
+            if (mix[i] != 0) {
+                value += mix[i] * (double)values[(size_t)i * width + k];
+            }
+        }
+        centred[r] = value;
+        sum += value;
+    }
+    for (uint32_t r = 0; r < m; r++) {
+        centred[r] -= sum / m;
+    }
+}
+
+/* gram [m][m] += x x^T, the columns from each row's own on. */
+CSL_CLONES static void add_products(const double *x, uint32_t m, double *gram)
+{
+    for (uint32_t r = 0; r < m; r++) {
+        double *row = gram + (size_t)r * m;
+        double factor = x[r];
+        for (uint32_t s = r; s < m; s++) {
+            row[s] += factor * x[s];
+        }
+    }
+}
+
 /* Squared projections of the centred virtual rows on their top singular vector: the eigenvector u
  * of the n x n matrix C C^T gives <c_i, v>^2 = lambda u_i^2. */
 static csl_status
 outlier_scores(csl_aggregation *a, const float *values, size_t width, double *score)
 {
     uint32_t m = a->row_count;
-    double *centred = csl_numbers(m, width);
+    double *centred = csl_numbers(m, 1);
     double *gram = csl_numbers(m, m);
-    double *vectors = csl_numbers(m, m);
-    double *eigen = csl_numbers(m, 1);
-    csl_status status = centred && gram && vectors && eigen ? CSL_OK : CSL_E_NO_MEMORY;
+    double *vector = csl_numbers(m, 1);
+    double lambda = 0;
+    csl_status status = centred && gram && vector ? CSL_OK : CSL_E_NO_MEMORY;
     for (size_t k = 0; status == CSL_OK && k < width; k++) {
-        double sum = 0;
-        for (uint32_t r = 0; r < m; r++) {
-            double value = 0;
-            for (uint32_t i = 0; i < a->live_count; i++) {
-                double factor = a->mix[(size_t)r * a->point_count + i];
-                if (factor != 0) {
-                    value += factor * (double)values[(size_t)i * width + k];
-                }
-            }
-            centred[(size_t)r * width + k] = value;
-            sum += value;
-        }
-        for (uint32_t r = 0; r < m; r++) {
-            centred[(size_t)r * width + k] -= sum / m;
-        }
+        centre_column(a, values, width, k, centred);
+        add_products(centred, m, gram);
     }
     for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
         for (uint32_t s = r; s < m; s++) {
-            double sum = 0;
-            for (size_t k = 0; k < width; k++) {
-                sum += centred[(size_t)r * width + k] * centred[(size_t)s * width + k];
-            }
-            gram[(size_t)r * m + s] = gram[(size_t)s * m + r] = sum;
+            gram[(size_t)s * m + r] = gram[(size_t)r * m + s];
         }
     }
     if (status == CSL_OK) {
-        status = csl_jacobi(gram, m, eigen, vectors);
+        status = csl_top_eigenpair(gram, m, &lambda, vector);
     }
     for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
-        double u = vectors[(size_t)r * m];
-        score[r] = eigen[0] * u * u;
+        score[r] = lambda * vector[r] * vector[r];
     }
     free(centred);
     free(gram);
-    free(vectors);
-    free(eigen);
+    free(vector);
     return status;
 }
 

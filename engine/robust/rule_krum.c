@@ -155,9 +155,13 @@ csl_status csl_rule_monna(csl_aggregation *a)
                         "monna: the update of institution %u, which is trusted, was refused",
                         pivot);
     }
+    const char *name = "squared distance to the trusted row";
+    uint32_t keep = a->row_count - a->f;
+    if (a->centre_distance) {
+        return nearest(a, name, a->centre_distance, keep);
+    }
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
-    const double *score = a->row_distance + (size_t)place * a->row_count;
-    return nearest(a, "squared distance to the trusted row", score, a->row_count - a->f);
+    return nearest(a, name, a->row_distance + (size_t)place * a->row_count, keep);
 }
 
 csl_status csl_rule_cge(csl_aggregation *a)

@@ -215,7 +215,7 @@ typedef struct smea_search {
     double *weight;
     double *sub;
     double *gram;
-    double *eigen;
+    double *room; /* [m] */
 } smea_search;
 
 static const double SMEA_TIE = 0x1p-40;
@@ -229,11 +229,12 @@ static csl_status smea_leaf(smea_search *s)
             s->sub[(size_t)i * k + j] = s->distance[(size_t)s->chosen[i] * s->m + s->chosen[j]];
         }
     }
-    csl_centred_products(s->weight, s->sub, k, s->gram);
-    CSL_TRY(csl_jacobi(s->gram, k, s->eigen, NULL));
+    csl_centred_products(s->weight, s->sub, k, s->room, s->gram);
+    double value = 0;
+    CSL_TRY(csl_top_eigenpair(s->gram, k, &value, NULL));
     /* Subsets that differ only in rounding tie, and the first in lexicographic order stays. */
-    if (s->eigen[0] < s->best_value * (1 - SMEA_TIE)) {
-        s->best_value = s->eigen[0];
+    if (value < s->best_value * (1 - SMEA_TIE)) {
+        s->best_value = value;
         memcpy(s->best, s->chosen, k * sizeof *s->best);
     }
     return CSL_OK;
@@ -284,7 +285,7 @@ csl_status csl_rule_smea(csl_aggregation *a)
                      csl_numbers(m, m),
                      csl_numbers(m, 1)};
     bool *removed = calloc(m, sizeof *removed);
-    bool complete = s.chosen && s.best && s.weight && s.sub && s.gram && s.eigen && removed;
+    bool complete = s.chosen && s.best && s.weight && s.sub && s.gram && s.room && removed;
     csl_status status = complete ? smea_walk(&s) : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
         memset(removed, 1, m * sizeof *removed);
@@ -301,7 +302,7 @@ csl_status csl_rule_smea(csl_aggregation *a)
     free(s.weight);
     free(s.sub);
     free(s.gram);
-    free(s.eigen);
+    free(s.room);
     free(removed);
     return status;
 }

@@ -16,21 +16,17 @@ static double cosine(double inner, double left, double right)
 csl_status csl_rule_fltrust(csl_aggregation *a)
 {
     uint32_t m = a->row_count;
-    uint32_t p = a->point_count;
-    uint32_t root = csl_extra(a, CSL_POINT_CENTRE);
-    double own = a->product[(size_t)root * p + root];
+    double own = a->norm[m]; /* of the trusted update, which follows the rows */
     double *score = csl_numbers(m, 1);
     double *weight = csl_numbers(m, 1);
     csl_status status = score && weight ? CSL_OK : CSL_E_NO_MEMORY;
     double sum = 0;
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        double norm = a->product[(size_t)i * p + i];
-        score[i] = cosine(a->product[(size_t)i * p + root], norm, own);
+        score[i] = cosine(a->centre_product[i], a->norm[i], own);
         sum += score[i] > 0 ? score[i] : 0;
     }
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        double norm = a->product[(size_t)i * p + i];
-        weight[i] = score[i] > 0 ? score[i] / sum * (sqrt(own) / sqrt(norm)) : 0;
+        weight[i] = score[i] > 0 ? score[i] / sum * (sqrt(own) / sqrt(a->norm[i])) : 0;
     }
     if (status == CSL_OK) {
         a->report->empty = sum == 0;

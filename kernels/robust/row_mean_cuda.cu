@@ -75,7 +75,8 @@ static csl_status sum_weighted(csl_device *device,
                                const double *host_weights,
                                uint32_t row_count,
                                size_t count,
-                               float *out)
+                               float *out,
+                               uint32_t *host_magnitude)
 {
     const float *rows[CSL_KERNEL_ROWS_MAX];
     double weights[CSL_KERNEL_ROWS_MAX];
@@ -86,7 +87,7 @@ static csl_status sum_weighted(csl_device *device,
             weights[used++] = host_weights[i];
         }
     }
-    return sum_rows(device, rows, weights, used, 0.0, count, out, NULL);
+    return sum_rows(device, rows, weights, used, 0.0, count, out, host_magnitude);
 }
 
 csl_status csl_cuda_row_weighted_mean(csl_device *device,
@@ -94,14 +95,15 @@ csl_status csl_cuda_row_weighted_mean(csl_device *device,
                                       const double *host_weights,
                                       uint32_t row_count,
                                       size_t count,
-                                      float *out)
+                                      float *out,
+                                      uint32_t *host_magnitude)
 {
     CSL_TRY(csl_robust_check_rows("row_weighted_mean", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     if (!host_weights || (count && !out)) {
         return csl_fail(CSL_E_INVALID_ARG,
                         "row_weighted_mean: expected weights and a result, found NULL");
     }
-    return sum_weighted(device, host_rows, host_weights, row_count, count, out);
+    return sum_weighted(device, host_rows, host_weights, row_count, count, out, host_magnitude);
 }
 
 csl_status csl_cuda_row_mean(csl_device *device,
@@ -310,7 +312,8 @@ csl_status csl_cuda_row_mix(csl_device *device,
         return csl_fail(CSL_E_INVALID_ARG, "row_mix: expected a matrix, found NULL");
     }
     if (mix_count == 1) {
-        return sum_weighted(device, host_rows, host_matrix, row_count, count, host_out_rows[0]);
+        return sum_weighted(device, host_rows, host_matrix, row_count, count, host_out_rows[0],
+                            NULL);
     }
     if (count == 0) {
         return CSL_OK;

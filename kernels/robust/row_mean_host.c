@@ -42,7 +42,8 @@ static void sum_weighted(csl_device *device,
                          const double *host_weights,
                          uint32_t row_count,
                          size_t count,
-                         float *out)
+                         float *out,
+                         uint32_t *host_magnitude)
 {
     const float *rows[CSL_KERNEL_ROWS_MAX];
     double weights[CSL_KERNEL_ROWS_MAX];
@@ -53,7 +54,7 @@ static void sum_weighted(csl_device *device,
             weights[used++] = host_weights[i];
         }
     }
-    sum_rows(device, rows, weights, used, count, 0.0, out, NULL);
+    sum_rows(device, rows, weights, used, count, 0.0, out, host_magnitude);
 }
 
 csl_status csl_host_row_weighted_mean(csl_device *device,
@@ -61,14 +62,15 @@ csl_status csl_host_row_weighted_mean(csl_device *device,
                                       const double *host_weights,
                                       uint32_t row_count,
                                       size_t count,
-                                      float *out)
+                                      float *out,
+                                      uint32_t *host_magnitude)
 {
     CSL_TRY(csl_robust_check_rows("row_weighted_mean", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     if (!host_weights || (count && !out)) {
         return csl_fail(CSL_E_INVALID_ARG,
                         "row_weighted_mean: expected weights and a result, found NULL");
     }
-    sum_weighted(device, host_rows, host_weights, row_count, count, out);
+    sum_weighted(device, host_rows, host_weights, row_count, count, out, host_magnitude);
     return CSL_OK;
 }
 
@@ -177,7 +179,7 @@ csl_status csl_host_row_mix(csl_device *device,
         return csl_fail(CSL_E_INVALID_ARG, "row_mix: expected a matrix, found NULL");
     }
     if (mix_count == 1) {
-        sum_weighted(device, host_rows, host_matrix, row_count, count, host_out_rows[0]);
+        sum_weighted(device, host_rows, host_matrix, row_count, count, host_out_rows[0], NULL);
         return CSL_OK;
     }
     const csl_robust_variant *variant = csl_robust_variant_get();

@@ -58,10 +58,12 @@ static void *begin_words(answer *a, size_t word_count)
 static void ask_means(robust_place *place, const request *r, answer *a)
 {
     const robust_sample *s = r->sample;
-    CHECK_OK(place->ops->row_weighted_mean(place->device, place->rows, r->weights, s->n, s->d,
-                                           place->out));
-    take_row(place, a, place->out, s->d * sizeof(float));
     uint32_t magnitude = 0;
+    CHECK_OK(place->ops->row_weighted_mean(place->device, place->rows, r->weights, s->n, s->d,
+                                           place->out, &magnitude));
+    take_row(place, a, place->out, s->d * sizeof(float));
+    memcpy(extend(a, sizeof magnitude), &magnitude, sizeof magnitude);
+    magnitude = 0;
     CHECK_OK(place->ops->row_mean(place->device, place->rows, s->n, s->d, place->out, &magnitude));
     take_row(place, a, place->out, s->d * sizeof(float));
     memcpy(extend(a, sizeof magnitude), &magnitude, sizeof magnitude);
@@ -455,8 +457,8 @@ static char *refusals(robust_place *p)
     REFUSED(ops->row_mean(d, p->rows, 0, 8, p->out, NULL));
     REFUSED(ops->row_mean(d, NULL, 3, 8, p->out, NULL));
     REFUSED(ops->row_mean(d, p->rows, CSL_KERNEL_ROWS_MAX + 1, 8, p->out, NULL));
-    REFUSED(ops->row_weighted_mean(d, p->rows, NULL, 3, 8, p->out));
-    REFUSED(ops->row_weighted_mean(d, p->rows, weights, 3, 8, NULL));
+    REFUSED(ops->row_weighted_mean(d, p->rows, NULL, 3, 8, p->out, NULL));
+    REFUSED(ops->row_weighted_mean(d, p->rows, weights, 3, 8, NULL, NULL));
     REFUSED(ops->row_mix(d, p->rows, 3, NULL, 2, 8, out));
     REFUSED(ops->row_mix(d, p->rows, 3, weights, 0, 8, out));
     REFUSED(ops->row_statistics(d, p->rows, 3, 8, NULL));

@@ -224,6 +224,47 @@ static void foolsgold_pardons_and_stretches(void)
     }
 }
 
+/* A common part makes all rows alike; who does not share it stands alone and is all that is left.
+ */
+static void foolsgold_follows_the_row_without_the_common_part(void)
+{
+    for (common_ = 100; common_ <= 1e4; common_ *= 10) {
+        double weight[ROWS] = {0};
+        int odd = (int)(csl_test_random() % ROWS);
+        draw_rows();
+        for (int j = 0; j < COLUMNS; j++) {
+            rows_[odd][j] = (float)csl_test_normal();
+            x_[odd][j] = (double)rows_[odd][j];
+        }
+        weight[odd] = 1;
+        combine(weight);
+        check_rule("foolsgold", NULL, 0);
+    }
+    common_ = 0;
+}
+
+/* Rows that are all equally far from each other: every direction and every subset is the top one.
+ */
+static void equal_eigenvalues_leave_the_first_subset(void)
+{
+    double score[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        score[i] = i;
+        for (int j = 0; j < COLUMNS; j++) {
+            rows_[i][j] = j % ROWS == i ? 1.0F : 0.0F;
+            x_[i][j] = (double)rows_[i][j];
+        }
+    }
+    for (int i = 0; i < ROWS; i++) { /* as many columns for each row */
+        for (int j = COLUMNS / ROWS * ROWS; j < COLUMNS; j++) {
+            rows_[i][j] = 0;
+            x_[i][j] = 0;
+        }
+    }
+    mean_of_least(score, KEEP);
+    check_rule("smea", NULL, 0);
+}
+
 /* Top eigenvalue of the weighted covariance of the rows and its direction v [COLUMNS] by many steps
  * of the power method on the vectors themselves; centre_out [COLUMNS]: the weighted mean. */
 static double top_direction(const double *weight, double *v, double *centre_out)
@@ -418,6 +459,9 @@ int main(void)
         {"trust follows the angle", trust_follows_the_angle},
         {"aksel keeps half around the median", aksel_keeps_half_around_the_median},
         {"foolsgold pardons and stretches", foolsgold_pardons_and_stretches},
+        {"foolsgold follows the row without the common part",
+         foolsgold_follows_the_row_without_the_common_part},
+        {"equal eigenvalues leave the first subset", equal_eigenvalues_leave_the_first_subset},
         {"dnc drops the farthest along the top direction",
          dnc_drops_the_farthest_along_the_top_direction},
         {"smea keeps the subset of least variance", smea_keeps_the_subset_of_least_variance},

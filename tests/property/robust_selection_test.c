@@ -116,6 +116,40 @@ static void signguard_says_why(void)
     free_council(&c);
 }
 
+/* Scores of mixtures do not say why a row has no part in the one that was chosen, nor do scores
+ * say that a row had no weight to begin with. */
+static void reasons_name_what_decided(void)
+{
+    council c = make_council("krum", "nnm", 2, 9, 100);
+    csl_aggregate_report *report = NULL;
+    for (size_t j = 0; j < c.d; j++) {
+        c.x[4 * c.d + j] += 50;
+    }
+    CHECK_OK(decide(&c, &report));
+    CHECK_CONTAINS(report->rows[4].reason, "neighbour of what was selected");
+    CHECK_U64(report->dropped_count, 2);
+    csl_aggregate_report_destroy(report);
+    free_council(&c);
+
+    c = make_council("weighted-mean", "", 0, 9, 100);
+    c.weights[3] = 0;
+    CHECK_OK(decide(&c, &report));
+    CHECK_CONTAINS(report->rows[3].reason, "weight is 0");
+    CHECK_U64(report->dropped_count, 1);
+    csl_aggregate_report_destroy(report);
+    free_council(&c);
+
+    c = make_council("krum", "", 2, 9, 100);
+    CHECK_OK(decide(&c, &report));
+    CHECK_U64(report->dropped_count, 8);
+    for (uint32_t i = 0; i < c.n; i++) {
+        bool dropped = report->rows[i].verdict == CSL_ROW_DROPPED;
+        CU_ASSERT(dropped == (strncmp(report->rows[i].reason, report->score_name, 20) == 0));
+    }
+    csl_aggregate_report_destroy(report);
+    free_council(&c);
+}
+
 static void weights_that_are_not_used_refuse_nothing(void)
 {
     static const double bad[] = {0, -1, NAN, INFINITY};
@@ -209,6 +243,7 @@ int main(void)
         {"margins lie between the rows kept and dropped",
          margins_lie_between_the_rows_kept_and_dropped},
         {"signguard says why", signguard_says_why},
+        {"reasons name what decided", reasons_name_what_decided},
         {"weights that are not used refuse nothing", weights_that_are_not_used_refuse_nothing},
         {"half of the weight is too much for the median",
          half_of_the_weight_is_too_much_for_the_median},

@@ -133,7 +133,7 @@ typedef struct csl_row_geometry {
  * row_weighted_mean:
  *   out[j] = s rounded to float32; s = +0.0, then s = fma(weights[i], rows[i][j], s) in float64
  *   over the i with weights[i] != 0, ascending. Rows of weight zero are not read. Weights are used
- *   as they are: the caller normalises them.
+ *   as they are: the caller normalises them. host_magnitude: as in row_mean, of the rows read.
  * row_mean:
  *   out[j] = s / n rounded to float32, s = the float64 sum over i ascending.
  *   host_magnitude: NULL, or raised to the largest of the values' bits without their signs, which
@@ -171,8 +171,8 @@ typedef struct csl_row_geometry {
 #define CSL_ROBUST_OP_LIST(X)                                                                      \
     X(row_weighted_mean, CSL_EXACT, 0, 0,                                                          \
       (csl_device * device, const float *const *host_rows, const double *host_weights,             \
-       uint32_t row_count, size_t count, float *out),                                              \
-      (device, host_rows, host_weights, row_count, count, out))                                    \
+       uint32_t row_count, size_t count, float *out, uint32_t *host_magnitude),                    \
+      (device, host_rows, host_weights, row_count, count, out, host_magnitude))                    \
     X(row_mean, CSL_EXACT, 0, 0,                                                                   \
       (csl_device * device, const float *const *host_rows, uint32_t row_count, size_t count,       \
        float *out, uint32_t *host_magnitude),                                                      \
