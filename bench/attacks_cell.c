@@ -221,7 +221,7 @@ csl_status csl_attack_cell_run(csl_communicator *communicator,
              status == CSL_OK ? "" : csl_error_message());
     bool began = false;
     CSL_TRY(read_events(path, &result, &began));
-    bool lost = status == CSL_E_NO_QUORUM || status == CSL_E_RANGE;
+    bool lost = status == CSL_E_NO_QUORUM || status == CSL_E_DIVERGED;
     if (status != CSL_OK && !(lost && began)) {
         return csl_fail(status, "%s", result.reason);
     }

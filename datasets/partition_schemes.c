@@ -98,6 +98,75 @@ relative_size(const csl_study_split *split, uint32_t j, uint32_t count, csl_rand
     }
 }
 
+/* Share of the dealt images that stay for training where the pool lacks splits. */
+static double kept_share(const deal_state *deal)
+{
+    const csl_study_split *split = &deal->options->split;
+    double validation = split->validation_fraction, test = split->test_fraction;
+    for (uint64_t u = 0; u < deal->units->count; u++) {
+        validation = deal->units->units[u].split == CSL_SPLIT_VALIDATION ? 0.0 : validation;
+        test = deal->units->units[u].split == CSL_SPLIT_TEST ? 0.0 : test;
+    }
+    return 1.0 - validation - test;
+}
+
+static uint64_t largest_unit(const deal_state *deal)
+{
+    uint64_t largest = 1;
+    for (uint64_t i = 0; i < deal->order_count; i++) {
+        uint64_t count = deal->units->units[deal->order[i]].count;
+        largest = count > largest ? count : largest;
+    }
+    return largest;
+}
+
+/* Lifts shares below `least` to it and shrinks the others in proportion, until none is below; there
+ * must be enough for all. */
+static void lift_shares(double *shares, uint32_t count, double least)
+{
+    uint32_t lifted = 0;
+    for (uint32_t before = count; before != lifted;) {
+        before = lifted;
+        lifted = 0;
+        double rest = 0.0; /* of those above */
+        for (uint32_t j = 0; j < count; j++) {
+            lifted += shares[j] <= least;
+            rest += shares[j] > least ? shares[j] : 0.0;
+        }
+        for (uint32_t j = 0; j < count; j++) {
+            shares[j] = shares[j] <= least ? least : shares[j] / rest * (1.0 - lifted * least);
+        }
+    }
+}
+
+/* A law of sizes is no draw: repeated, it would leave the same institutions below min_size. They
+ * are lifted to it, and with each attempt by half a unit more, since units are not divided. */
+static csl_status keep_min_size(deal_state *deal)
+{
+    uint32_t count = deal->options->institution_count;
+    uint32_t min_size = deal->options->split.min_size;
+    double least = (min_size ? min_size : 1) / kept_share(deal);
+    double most = floor((double)deal->image_count / least);
+    if (most < count) {
+        return csl_fail(CSL_E_RANGE,
+                        "scheme %s: expected at least %u training images at each of %u "
+                        "institutions (min_size), the %" PRIu64
+                        " images that are dealt suffice for at most %.0f institutions",
+                        csl_partition_scheme_name(deal->options->split.scheme), min_size, count,
+                        deal->image_count, most);
+    }
+    least += 0.5 * (deal->attempt - 1) * (double)largest_unit(deal);
+    lift_shares(deal->shares, count, fmin(least / (double)deal->image_count, 1.0 / count));
+    return CSL_OK;
+}
+
+static bool is_law(csl_split_scheme scheme)
+{
+    return scheme == CSL_SPLIT_SCHEME_QUANTITY_LINEAR ||
+           scheme == CSL_SPLIT_SCHEME_QUANTITY_SQUARE ||
+           scheme == CSL_SPLIT_SCHEME_QUANTITY_EXPONENTIAL;
+}
+
 static void draw_sizes(deal_state *deal)
 {
     uint32_t count = deal->options->institution_count;
@@ -399,6 +468,9 @@ static csl_status deal_scheme(deal_state *deal, uint64_t *list)
     case CSL_SPLIT_SCHEME_QUANTITY_SQUARE:
     case CSL_SPLIT_SCHEME_QUANTITY_EXPONENTIAL:
         draw_sizes(deal);
+        if (is_law(deal->options->split.scheme) && deal->attempt > 0) {
+            CSL_TRY(keep_min_size(deal));
+        }
         deal_by_shares(deal);
         return CSL_OK;
     case CSL_SPLIT_SCHEME_FEATURE_SCANNER:

@@ -174,7 +174,7 @@ static csl_status train_shard(shard_work *work)
     csl_status status =
         csl_trainer_round(*slot, work->round, work->parameters, work->correction,
                           first ? on_step : NULL, first ? work : NULL, &work->result);
-    work->diverged = status == CSL_E_RANGE && may_be_refused(work->run);
+    work->diverged = status == CSL_E_DIVERGED && may_be_refused(work->run);
     if (work->diverged) {
         return CSL_OK;
     }

@@ -138,7 +138,7 @@ static csl_status run_steps(csl_trainer *trainer, const round_call *call, csl_tr
         CSL_TRY(exchange_gradient(trainer, &loss));
         if (!isfinite(loss)) {
             return csl_fail(
-                CSL_E_RANGE,
+                CSL_E_DIVERGED,
                 "institution '%s', round %u, step %llu of %llu: the loss is not finite; "
                 "a smaller training.lr or training.clip_norm may help",
                 trainer->dataset->site, call->round + 1, (unsigned long long)step,

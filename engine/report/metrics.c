@@ -56,7 +56,7 @@ static csl_status check(const csl_evaluation *evaluation)
     size_t values = (size_t)evaluation->count * evaluation->class_count;
     for (size_t i = 0; i < values; i++) {
         if (!isfinite(evaluation->scores[i])) {
-            return csl_fail(CSL_E_RANGE, "score of image %zu is not finite",
+            return csl_fail(CSL_E_DIVERGED, "score of image %zu is not finite",
                             i / evaluation->class_count);
         }
     }

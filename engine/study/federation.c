@@ -281,7 +281,7 @@ csl_status csl_federation_update(const csl_federation *federation,
         size_t bad =
             subtract(shard_new + first, shard_old + first, shard_update_out + first, piece_count);
         if (bad < piece_count) {
-            return csl_fail(CSL_E_RANGE, "update is not finite at coordinate %zu",
+            return csl_fail(CSL_E_DIVERGED, "update is not finite at coordinate %zu",
                             piece.begin + bad);
         }
     }

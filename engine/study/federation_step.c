@@ -78,7 +78,7 @@ static csl_status check_finite(const char *what, size_t begin, size_t count, con
     }
     for (size_t j = 0; broken && j < count; j++) {
         if (!is_finite(values[j])) {
-            return csl_fail(CSL_E_RANGE, "%s is not finite at coordinate %zu", what, begin + j);
+            return csl_fail(CSL_E_DIVERGED, "%s is not finite at coordinate %zu", what, begin + j);
         }
     }
     return CSL_OK;
@@ -141,7 +141,7 @@ csl_status csl_federation_apply(const csl_federation *federation,
         for (size_t j = first; j < end; j++) {
             csl_next next = next_of(&step, piece.treatment, adaptive, j);
             if (!isfinite(next.weight) || !isfinite(next.first) || !isfinite(next.second)) {
-                return csl_fail(CSL_E_RANGE, "new global weight is not finite at coordinate %zu",
+                return csl_fail(CSL_E_DIVERGED, "new global weight is not finite at coordinate %zu",
                                 begin + j);
             }
         }
@@ -248,7 +248,7 @@ csl_status csl_scaffold_control(const csl_federation *federation,
                              : 0.0f;
             difference_out[j] = piece.treatment == CSL_TREAT_STEP ? next - control[j] + 0.0f : 0.0f;
             if (!isfinite(difference_out[j])) {
-                return csl_fail(CSL_E_RANGE, "control variate is not finite at coordinate %zu", j);
+                return csl_fail(CSL_E_DIVERGED, "control variate is not finite at coordinate %zu", j);
             }
         }
     }

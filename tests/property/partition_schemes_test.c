@@ -298,6 +298,48 @@ static void sizes_follow_their_laws(void)
     }
 }
 
+/* Where a law gives some institutions less than min_size, they get about that many and the others
+ * keep their ratios; as many institutions as there are images for, and not one more. */
+static void laws_keep_the_least_size(void)
+{
+    for (int trial = 0; trial < 21; trial++) {
+        csl_split_scheme scheme = (csl_split_scheme)(CSL_SPLIT_SCHEME_QUANTITY_LINEAR + trial % 3);
+        uint32_t n = between(12, 40);
+        csl_dataset *pool = loose_pool(3, between(700, 900), CSL_U8);
+        csl_partition_options options = options_for(scheme, n);
+        options.split.min_size = between(10, 15);
+        csl_partition_plan *plan = deal(pool, &options);
+        for (uint32_t j = 0; j < n; j++) {
+            CU_ASSERT(held(pool, plan, j, -1, -1) >= options.split.min_size);
+            CU_ASSERT(j == 0 || held(pool, plan, j, -1, -1) + 2 >= held(pool, plan, j - 1, -1, -1));
+        }
+        double last = (double)held(pool, plan, n - 1, -1, -1);
+        double next = (double)held(pool, plan, n - 2, -1, -1);
+        double ratio = scheme == CSL_SPLIT_SCHEME_QUANTITY_LINEAR   ? n / (n - 1.0)
+                       : scheme == CSL_SPLIT_SCHEME_QUANTITY_SQUARE ? pow(n / (n - 1.0), 2)
+                                                                    : exp(1.0);
+        CU_ASSERT(next <= options.split.min_size + 2.0 || fabs(last - ratio * next) <= 1 + ratio);
+        csl_partition_plan_destroy(plan);
+        options.institution_count = (uint32_t)(pool->count / options.split.min_size) + 1;
+        CHECK_STATUS(csl_partition(pool, &options, &plan), CSL_E_RANGE);
+        char most[64];
+        snprintf(most, sizeof most, "at most %u institutions", options.institution_count - 1);
+        CHECK_CONTAINS(csl_error_message(), most);
+        options.institution_count--;
+        plan = deal(pool, &options);
+        csl_partition_plan_destroy(plan);
+        options.institution_count = n / 2;
+        options.split.validation_fraction = 0.1; /* taken from what is dealt */
+        options.split.test_fraction = 0.2;
+        plan = deal(pool, &options);
+        for (uint32_t j = 0; j < n / 2; j++) {
+            CU_ASSERT(held(pool, plan, j, -1, CSL_SPLIT_TRAIN) >= options.split.min_size);
+        }
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+}
+
 /* Equal sizes; m draws from shares of variance v = (1/K)(1 - 1/K)/(K alpha + 1) have variance
  * v (1 - 1/m) + (1/K)(1 - 1/K)/m. Of many institutions only the last to be filled meet exhausted
  * classes. */
@@ -563,6 +605,7 @@ int main(void)
         {"sizes follow their distributions, labels chance",
          sizes_follow_their_distributions_and_labels_chance},
         {"sizes follow their laws", sizes_follow_their_laws},
+        {"laws keep the least size", laws_keep_the_least_size},
         {"each institution draws its mixture of classes",
          each_institution_draws_its_mixture_of_classes},
         {"mixtures end when their classes are exhausted",

@@ -240,7 +240,7 @@ static void scores_and_labels_that_cannot_be_are_refused(void)
     CHECK_CONTAINS(csl_error_message(), "label 2 of image 3");
     evaluation->labels[3] = 1;
     evaluation->scores[8] = NAN;
-    CHECK_STATUS(csl_metrics_compute(evaluation, &metrics), CSL_E_RANGE);
+    CHECK_STATUS(csl_metrics_compute(evaluation, &metrics), CSL_E_DIVERGED);
     CHECK_CONTAINS(csl_error_message(), "image 4");
     csl_evaluation *other = random_evaluation(CSL_TASK_MULTICLASS, 3, 5);
     csl_evaluation *whole = NULL;

@@ -90,7 +90,7 @@ CSL_API CSL_MUST_CHECK csl_status csl_federation_weights(csl_weighting weighting
 
 /*
  * update = new - old, rounded once, -0.0 made +0.0; +0.0 where the treatment is KEEP. Works on
- * [begin, begin + count). shard_update_out may be shard_new. Errors: E_RANGE where the difference
+ * [begin, begin + count). shard_update_out may be shard_new. Errors: E_DIVERGED where the difference
  * is not finite (message names the first such coordinate); the output is then unspecified.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_federation_update(const csl_federation *federation,
@@ -108,7 +108,7 @@ CSL_API CSL_MUST_CHECK csl_status csl_federation_update(const csl_federation *fe
  *     FedYogi:         v = v - (1 - beta2) D^2 sign(v - D^2)
  *                      w = w + server_rate m / (sqrt(v) + tau)
  * shard_first, shard_second: server moments, NULL unless csl_federation_has_moments.
- * shard_aggregate, shard_weights and the moments: [count]. Errors: E_RANGE where a new weight or
+ * shard_aggregate, shard_weights and the moments: [count]. Errors: E_DIVERGED where a new weight or
  * moment is not finite; nothing is then changed.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_federation_apply(const csl_federation *federation,
@@ -144,7 +144,7 @@ CSL_API CSL_MUST_CHECK csl_status csl_scaffold_divisor(const csl_train_options *
                                                        double *divisor_out);
 /*
  * Option II: c_i+ = c_i - c - update / divisor (the paper writes (x - y_i) / (K eta), and update =
- * y_i - x). control becomes c_i+, difference_out = c_i+ - c_i. Errors: E_RANGE where not finite;
+ * y_i - x). control becomes c_i+, difference_out = c_i+ - c_i. Errors: E_DIVERGED where not finite;
  * control is then unchanged.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_scaffold_control(const csl_federation *federation,

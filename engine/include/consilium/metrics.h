@@ -72,7 +72,8 @@ typedef struct csl_metrics {
                             predicted]; regression NULL. Owned: csl_metrics_clear */
 } csl_metrics;
 
-/* Errors: E_RANGE (a score that is not finite, a label outside the classes), E_NO_MEMORY. */
+/* Errors: E_DIVERGED (a score that is not finite), E_RANGE (a label outside the classes),
+ * E_NO_MEMORY. */
 CSL_API CSL_MUST_CHECK csl_status csl_metrics_compute(const csl_evaluation *evaluation,
                                                       csl_metrics *metrics_out);
 /* Frees confusion and makes every value undefined. */

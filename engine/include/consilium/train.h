@@ -143,7 +143,7 @@ typedef struct csl_train_result {
  * [parameter_count] host, in: the round's starting weights (also FedProx's reference), out: the new
  * weights. correction: [parameter_count] added to every gradient (SCAFFOLD's c - c_i) or NULL.
  * progress(context, step, step_count, loss) or NULL; a non-zero return stops with E_STATE. Errors:
- * E_RANGE when the loss is not finite (message names the round, there from 1, and the step), device
+ * E_DIVERGED when the loss is not finite (message names the round, there from 1, and the step), device
  * errors.
  */
 CSL_API CSL_MUST_CHECK csl_status

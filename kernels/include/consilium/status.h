@@ -19,6 +19,7 @@ extern "C" {
     X(E_STATE, -4, "call is not allowed in this state")                                            \
     X(E_UNSUPPORTED, -5, "not supported by this backend or build")                                 \
     X(E_NOT_FOUND, -6, "no such name, key or file")                                                \
+    X(E_DIVERGED, -7, "training left the finite numbers")                                          \
     X(E_NO_MEMORY, -10, "out of memory")                                                           \
     X(E_IO, -11, "input or output failed")                                                         \
     X(E_FORMAT, -12, "data is not in the expected format")                                         \
