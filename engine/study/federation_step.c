@@ -248,7 +248,8 @@ csl_status csl_scaffold_control(const csl_federation *federation,
                              : 0.0f;
             difference_out[j] = piece.treatment == CSL_TREAT_STEP ? next - control[j] + 0.0f : 0.0f;
             if (!isfinite(difference_out[j])) {
-                return csl_fail(CSL_E_DIVERGED, "control variate is not finite at coordinate %zu", j);
+                return csl_fail(CSL_E_DIVERGED, "control variate is not finite at coordinate %zu",
+                                j);
             }
         }
     }

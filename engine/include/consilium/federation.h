@@ -90,8 +90,9 @@ CSL_API CSL_MUST_CHECK csl_status csl_federation_weights(csl_weighting weighting
 
 /*
  * update = new - old, rounded once, -0.0 made +0.0; +0.0 where the treatment is KEEP. Works on
- * [begin, begin + count). shard_update_out may be shard_new. Errors: E_DIVERGED where the difference
- * is not finite (message names the first such coordinate); the output is then unspecified.
+ * [begin, begin + count). shard_update_out may be shard_new. Errors: E_DIVERGED where the
+ * difference is not finite (message names the first such coordinate); the output is then
+ * unspecified.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_federation_update(const csl_federation *federation,
                                                         size_t begin,

@@ -143,8 +143,8 @@ typedef struct csl_train_result {
  * [parameter_count] host, in: the round's starting weights (also FedProx's reference), out: the new
  * weights. correction: [parameter_count] added to every gradient (SCAFFOLD's c - c_i) or NULL.
  * progress(context, step, step_count, loss) or NULL; a non-zero return stops with E_STATE. Errors:
- * E_DIVERGED when the loss is not finite (message names the round, there from 1, and the step), device
- * errors.
+ * E_DIVERGED when the loss is not finite (message names the round, there from 1, and the step),
+ * device errors.
  */
 CSL_API CSL_MUST_CHECK csl_status
 csl_trainer_round(csl_trainer *trainer,
