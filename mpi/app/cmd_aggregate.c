@@ -242,7 +242,10 @@ static int parse(int argc, char **argv, aggregate_arguments *arguments)
                                    argv[optind]);
     }
     if (!job->in || !job->out) {
-        return csl_app_usage_error("aggregate", "expected UPDATES and --out FILE");
+        return csl_app_usage_error("aggregate", "expected %s",
+                                   job->in    ? "--out FILE for the aggregate"
+                                   : job->out ? "UPDATES, a file or a folder"
+                                              : "UPDATES and --out FILE");
     }
     if (!has_ending(job->out, ".h5") && !has_ending(job->out, ".npy")) {
         return csl_app_usage_error("aggregate", "--out: expected FILE.h5 or FILE.npy, found '%s'",
