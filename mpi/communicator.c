@@ -91,7 +91,7 @@ static csl_status set_up(csl_communicator *communicator, MPI_Comm parent)
     communicator->hosts = calloc(size, sizeof *communicator->hosts);
     communicator->peers = calloc(size, sizeof *communicator->peers);
     communicator->pings = calloc(size, sizeof *communicator->pings);
-    communicator->pinging = calloc(size, sizeof *communicator->pinging);
+    communicator->pinging = calloc(size, sizeof(MPI_Request));
     if (!communicator->hosts || !communicator->peers || !communicator->pings ||
         !communicator->pinging) {
         return csl_fail(CSL_E_NO_MEMORY, "communicator of %u ranks", size);

@@ -45,7 +45,7 @@ valgrind_all() {
         [ -x "$test" ] && [ -f "$test" ] || continue
         code=0
         OMP_NUM_THREADS=1 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite \
-            --error-exitcode=9 "$test" || code=$?
+            --suppressions=tests/support/valgrind.supp --error-exitcode=9 "$test" || code=$?
         [ "$code" = 0 ] || [ "$code" = 77 ] || { echo "valgrind: $test"; return 1; }
     done
 }

@@ -81,12 +81,12 @@ static json_t *describe(void)
     return root;
 }
 
-static void print_members(const char *title, const json_t *object)
+static void print_members(const char *title, json_t *object)
 {
     printf("\n%s\n", title);
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_object_foreach(object, key, value)
     {
         if (json_is_string(value)) {
             printf("  %-24s %s\n", key,

@@ -22,7 +22,7 @@
     CSL_ROBUST_OP_LIST(X)
 
 #define CSL_OP_FIELD(name, exactness, absolute, relative, parameters, arguments)                   \
-    csl_status(*name) parameters;
+    csl_status(*name) parameters; /* NOLINT(bugprone-macro-parentheses): a declarator */
 
 struct csl_kernels {
     CSL_OP_LIST(CSL_OP_FIELD)
