@@ -331,7 +331,7 @@ static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule, float
     bool at_once = status == CSL_OK && reads_every_row(a);
     bool usable = false;
     if (at_once) {
-        CSL_TRY(csl_answer_at_once(a, status, out, &usable));
+        CSL_TRY(csl_answer_at_once(a, out, &usable));
     }
     if (!usable && status == CSL_OK) {
         status = csl_gather_sums(a, needs, at_once ? NULL : out);

@@ -176,8 +176,8 @@ csl_status csl_write_answer(csl_aggregation *a, float *out);
 /* Writes the answer, already decided for all live rows, in one pass without norms, for rules that
  * read every row (CSL_ANSWER_MEAN, SELECT of all, or LINEAR without a weight of zero). *usable_out,
  * the same on all ranks: no value is so large that a row would have to be refused; otherwise norms
- * have to tell. own: what failed here before. Collective. */
-csl_status csl_answer_at_once(csl_aggregation *a, csl_status own, float *out, bool *usable_out);
+ * have to tell. Collective. */
+csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out);
 /* sign_counts [live_count][3]: zero, positive, negative in [begin, end) of all columns. */
 csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_t *sign_counts);
 /* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */

@@ -143,10 +143,10 @@ static bool is_surely_usable(const csl_aggregation *a, uint32_t magnitude)
     return (double)largest * (double)largest * (double)a->input->column_total < CSL_NORM_LIMIT / 2;
 }
 
-csl_status csl_answer_at_once(csl_aggregation *a, csl_status own, float *out, bool *usable_out)
+csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out)
 {
     csl_answer_pass *pass = NULL;
-    csl_status status = own == CSL_OK ? csl_answer_prepare(a, out, &pass) : own;
+    csl_status status = csl_answer_prepare(a, out, &pass);
     bool doubtful = false;
     if (status == CSL_OK) {
         size_t step = a->sign_threshold ? csl_cache_step(a) : 0;
