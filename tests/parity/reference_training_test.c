@@ -261,7 +261,7 @@ static void check_recipe(nn_case *c, const recipe *r)
     draw_duel(r, &d);
     run_reference(&d);
     for (int draws = 1; !d.shows; draws++) {
-        CU_ASSERT_FATAL(draws < 50);
+        CU_ASSERT_FATAL(draws < 400); /* frozen running values with clipping show in one of eight */
         free_duel(&d);
         draw_duel(r, &d);
         run_reference(&d);

@@ -132,66 +132,104 @@ static double device_gradient(nn_case *c,
     return sum;
 }
 
-enum { PROBE_COUNT = 3 }; /* coordinates of each tensor that are differentiated */
+enum { PROBE_COUNT = 3 /* coordinates of each tensor that are differentiated */, BATCH = 3 };
 
-/* The float32 gradient at some coordinates of every tensor, against central differences of the
- * float64 network. A step of 1e-6 leaves 1e-9 of error away from the kinks of ReLU and maxima. */
-static void check_network(nn_case *c, csl_model_spec *spec)
-{
-    enum { BATCH = 3 };
+/* A network with parameters, images and labels, in float32 and float64. */
+typedef struct gradient_case {
     oracle_network oracle;
-    oracle_network_open(&oracle, spec);
-    size_t count = oracle.parameter_count;
-    size_t pixel_count = csl_shape_count(spec->input) * BATCH;
-    float *parameters = calloc(count, sizeof *parameters);
-    float *gradient = calloc(count, sizeof *gradient);
-    float *images = calloc(pixel_count, sizeof *images);
-    double *theta = calloc(count, sizeof *theta);
-    double *wide = calloc(pixel_count, sizeof *wide);
+    float *parameters; /* [parameter_count], as theta */
+    double *theta;
+    float *images; /* [BATCH], as wide */
+    double *wide;
     int32_t labels[BATCH];
-    CHECK_OK(csl_model_initialise(spec, csl_test_random(), parameters));
-    for (size_t i = 0; i < count; i++) {
-        parameters[i] += (float)(0.1 * csl_test_normal()); /* biases and scales off 0 and 1 */
-        theta[i] = (double)parameters[i];
+} gradient_case;
+
+static void draw_gradient_case(gradient_case *g)
+{
+    const csl_model_spec *spec = g->oracle.spec;
+    CHECK_OK(csl_model_initialise(spec, csl_test_random(), g->parameters));
+    for (size_t i = 0; i < g->oracle.parameter_count; i++) {
+        g->parameters[i] += (float)(0.1 * csl_test_normal()); /* biases and scales off 0 and 1 */
+        g->theta[i] = (double)g->parameters[i];
     }
-    for (size_t i = 0; i < pixel_count; i++) {
-        images[i] = (float)csl_test_normal();
-        wide[i] = (double)images[i];
+    for (size_t i = 0; i < csl_shape_count(spec->input) * BATCH; i++) {
+        g->images[i] = (float)csl_test_normal();
+        g->wide[i] = (double)g->images[i];
     }
     for (int b = 0; b < BATCH; b++) {
-        labels[b] = (int32_t)(csl_test_random() % spec->class_count);
+        g->labels[b] = (int32_t)(csl_test_random() % spec->class_count);
     }
-    double loss = device_gradient(c, spec, parameters, images, labels, BATCH, gradient);
-    CHECK_NEAR(loss, oracle_loss(&oracle, theta, wide, labels, BATCH), 2e-4);
+}
+
+/* Where float32 or a step of the differences could fall on the other side of a kink of ReLU or a
+ * maximum, the gradients may differ: such a case, about one of fifteen, is drawn anew. */
+static void open_gradient_case(gradient_case *g, const csl_model_spec *spec)
+{
+    oracle_network_open(&g->oracle, spec);
+    size_t count = g->oracle.parameter_count;
+    size_t pixel_count = csl_shape_count(spec->input) * BATCH;
+    g->parameters = calloc(count, sizeof *g->parameters);
+    g->theta = calloc(count, sizeof *g->theta);
+    g->images = calloc(pixel_count, sizeof *g->images);
+    g->wide = calloc(pixel_count, sizeof *g->wide);
+    double margin = 0.0;
+    for (int draws = 0; margin < 1e-5; draws++) {
+        CU_ASSERT_FATAL(draws < 100);
+        draw_gradient_case(g);
+        oracle_network_forward(&g->oracle, g->theta, g->wide, BATCH);
+        margin = oracle_network_margin(&g->oracle);
+    }
+}
+
+static void close_gradient_case(gradient_case *g)
+{
+    free(g->parameters);
+    free(g->theta);
+    free(g->images);
+    free(g->wide);
+    oracle_network_close(&g->oracle);
+}
+
+/* d loss / d theta[at] by central differences. A step of 1e-7 leaves 1e-8 of error away from kinks,
+ * and meets one only where a value moves a hundred times as far as its parameter. */
+static double difference_quotient(gradient_case *g, size_t at)
+{
+    const double step = 1e-7;
+    double kept = g->theta[at];
+    g->theta[at] = kept + step;
+    double above = oracle_loss(&g->oracle, g->theta, g->wide, g->labels, BATCH);
+    g->theta[at] = kept - step;
+    double below = oracle_loss(&g->oracle, g->theta, g->wide, g->labels, BATCH);
+    g->theta[at] = kept;
+    return (above - below) / (2.0 * step);
+}
+
+/* The float32 gradient at some coordinates of every tensor, against central differences of the
+ * float64 network. */
+static void check_network(nn_case *c, csl_model_spec *spec)
+{
+    gradient_case g;
+    open_gradient_case(&g, spec);
+    size_t count = g.oracle.parameter_count;
+    float *gradient = calloc(count, sizeof *gradient);
+    double loss = device_gradient(c, spec, g.parameters, g.images, g.labels, BATCH, gradient);
+    CHECK_NEAR(loss, oracle_loss(&g.oracle, g.theta, g.wide, g.labels, BATCH), 2e-4);
     double largest = 0.0;
     for (size_t i = 0; i < count; i++) {
         largest = fmax(largest, fabs((double)gradient[i]));
     }
-    for (uint32_t t = 0; t < oracle.tensor_count; t++) {
-        const csl_tensor *tensor = &oracle.tensors[t];
+    for (uint32_t t = 0; t < g.oracle.tensor_count; t++) {
+        const csl_tensor *tensor = &g.oracle.tensors[t];
         bool is_state =
             tensor->role == CSL_ROLE_RUNNING_MEAN || tensor->role == CSL_ROLE_RUNNING_VARIANCE;
         for (int probe = 0; probe < PROBE_COUNT; probe++) {
             size_t at = tensor->offset + csl_test_random() % tensor->count;
-            if (is_state) {
-                CHECK_NEAR((double)gradient[at], 0.0, 0.0);
-                continue;
-            }
-            double kept = theta[at];
-            theta[at] = kept + 1e-6;
-            double above = oracle_loss(&oracle, theta, wide, labels, BATCH);
-            theta[at] = kept - 1e-6;
-            double below = oracle_loss(&oracle, theta, wide, labels, BATCH);
-            theta[at] = kept;
-            CHECK_NEAR((double)gradient[at], (above - below) / 2e-6, 2e-3 * largest);
+            double expected = is_state ? 0.0 : difference_quotient(&g, at);
+            CHECK_NEAR((double)gradient[at], expected, is_state ? 0.0 : 2e-3 * largest);
         }
     }
-    free(parameters);
     free(gradient);
-    free(images);
-    free(theta);
-    free(wide);
-    oracle_network_close(&oracle);
+    close_gradient_case(&g);
     csl_model_spec_destroy(spec);
 }
 
@@ -327,10 +365,10 @@ static double distance(const float *a, const float *b, size_t count)
     return sqrt(sum);
 }
 
-/* The same kernels run on host and host:guard, so the bits are equal. Other devices and thread
- * counts order their sums differently: in 40 draws 39 ended 1e-6 of the distance walked apart, and
- * in one a value near the kink of a ReLU fell on its other side, which left 0.4 %. */
-static void steps_agree_on_every_device(void)
+/* One draw of data: how far other devices and numbers of threads end from the host's one thread, as
+ * a part of the distance walked. The same kernels run on host and host:guard: there the bits are
+ * equal. */
+static double steps_apart(void)
 {
     csl_dataset *data = cross_data(128, 8);
     csl_model_spec *spec = NULL;
@@ -351,17 +389,43 @@ static void steps_agree_on_every_device(void)
     CU_ASSERT(walked > 0.005 * STEPS_MAX);
     CHECK_U64(result.image_count, 8 * STEPS_MAX);
     const char *resources[] = {"host", "host:guard", "host", "cuda:0"};
+    double apart = 0.0;
     for (int i = 0; i < (csl_device_gpu_count() ? 4 : 3); i++) {
         float *other =
             train_round(resources[i], i == 2 ? 2 : 1, spec, data, &options, &count, &result);
-        double apart = distance(reference, other, count);
-        CHECK_NEAR(apart, 0.0, i < 2 ? 0.0 : 0.02 * walked);
+        double away = distance(reference, other, count);
+        if (i < 2) {
+            CHECK_NEAR(away, 0.0, 0.0);
+        } else {
+            apart = away <= apart ? apart : away; /* keeps a NaN */
+        }
         free(other);
     }
     free(start);
     free(reference);
     csl_model_spec_destroy(spec);
     csl_dataset_destroy(data);
+    return apart / walked;
+}
+
+/* Sums in another order leave some 1e-6 of the distance walked. In one of forty draws a value near
+ * the kink of a ReLU falls on its other side, and what that leaves has no bound (2.8 % was seen); a
+ * wrong kernel misses in all. So where the first draw misses, two of four more have to agree:
+ * chance alone fails that in one of a million runs. */
+static void steps_agree_on_every_device(void)
+{
+    const double bound = 1e-4;
+    double apart = steps_apart();
+    if (apart > bound) {
+        double least[2] = {INFINITY, INFINITY};
+        for (int draw = 0; draw < 4; draw++) {
+            double next = steps_apart();
+            least[1] = fmin(least[1], fmax(least[0], next));
+            least[0] = fmin(least[0], next);
+        }
+        apart = least[1];
+    }
+    CHECK_NEAR(apart, 0.0, bound);
 }
 
 static double

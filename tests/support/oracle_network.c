@@ -199,6 +199,27 @@ void oracle_network_forward(oracle_network *network,
     }
 }
 
+double oracle_network_margin(const oracle_network *network)
+{
+    double margin = INFINITY;
+    for (uint32_t i = 0; i < network->spec->layer_count; i++) {
+        const csl_layer *layer = &network->spec->layers[i];
+        const oracle_layer *l = &network->layers[i];
+        const double *x = output_of(network, layer->input);
+        if (layer->kind == CSL_LAYER_RELU) {
+            size_t count = csl_shape_count(l->in) * network->batch;
+            for (size_t k = 0; k < count; k++) {
+                margin = fmin(margin, fabs(x[k]));
+            }
+        }
+        if (layer->kind == CSL_LAYER_MAX_POOL || layer->kind == CSL_LAYER_GLOBAL_MAX_POOL) {
+            csl_pool_spec pool = {l->in, l->out, l->window};
+            margin = fmin(margin, oracle_max_pool_margin(&pool, x, network->batch, l->y));
+        }
+    }
+    return margin;
+}
+
 double oracle_network_loss(oracle_network *network, const int32_t *labels, const double *weights)
 {
     uint32_t classes = network->spec->class_count;

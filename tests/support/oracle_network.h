@@ -42,6 +42,10 @@ void oracle_network_forward(oracle_network *network,
                             const double *theta,
                             const double *images,
                             uint32_t batch);
+/* How far the last forward stayed from where the gradient jumps: the smallest |input of a ReLU| and
+ * the smallest lead of a maximum over the next value in its window. Zeros that a ReLU left are
+ * equal and pass no gradient on: they do not count. Infinite where nothing jumps. */
+double oracle_network_margin(const oracle_network *network);
 /* Mean over the batch of weight * softmax cross-entropy, and its gradient into the last layer's dy.
  * weights: [batch] or NULL for 1. */
 double oracle_network_loss(oracle_network *network, const int32_t *labels, const double *weights);

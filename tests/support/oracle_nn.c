@@ -283,6 +283,7 @@ typedef struct pool_context {
     const double *x, *dy;
     double *y, *dx;
     uint32_t *index;
+    double margin;
 } pool_context;
 
 static void visit_max(void *opaque, const tap *t)
@@ -306,6 +307,24 @@ void oracle_max_pool_forward(
     memset(index, 0xff, count * sizeof *index);
     pool_context context = {.spec = spec, .x = x, .y = y, .index = index};
     for_each_tap(&spec->input, &spec->output, &spec->window, batch, visit_max, &context);
+}
+
+static void visit_margin(void *opaque, const tap *t)
+{
+    pool_context *p = opaque;
+    for (uint32_t c = 0; c < p->spec->input.channels; c++) {
+        size_t in = at(&p->spec->input, t->batch, t->in[0], t->in[1], t->in[2], c);
+        size_t out = at(&p->spec->output, t->batch, t->out[0], t->out[1], t->out[2], c);
+        double lead = p->y[out] - p->x[in];
+        p->margin = lead > 0.0 ? fmin(p->margin, lead) : p->margin;
+    }
+}
+
+double oracle_max_pool_margin(const csl_pool_spec *spec, const double *x, uint32_t batch, double *y)
+{
+    pool_context context = {.spec = spec, .x = x, .y = y, .margin = INFINITY};
+    for_each_tap(&spec->input, &spec->output, &spec->window, batch, visit_margin, &context);
+    return context.margin;
 }
 
 void oracle_max_pool_backward(

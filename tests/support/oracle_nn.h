@@ -75,6 +75,9 @@ void oracle_max_pool_forward(
     const csl_pool_spec *spec, const double *x, uint32_t batch, double *y, uint32_t *index);
 void oracle_max_pool_backward(
     const csl_pool_spec *spec, const double *dy, const uint32_t *index, uint32_t batch, double *dx);
+/* The smallest positive lead of a maximum y over another value of its window, or infinity. */
+double
+oracle_max_pool_margin(const csl_pool_spec *spec, const double *x, uint32_t batch, double *y);
 void oracle_average_pool_forward(const csl_pool_spec *spec,
                                  const double *x,
                                  uint32_t batch,

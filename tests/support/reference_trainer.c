@@ -210,20 +210,6 @@ static void move_running_values(const reference_trainer *t, double *weights)
     }
 }
 
-static void watch_kinks(reference_trainer *t)
-{
-    const oracle_network *network = &t->network;
-    for (uint32_t i = 0; i < network->spec->layer_count; i++) {
-        const csl_layer *layer = &network->spec->layers[i];
-        if (layer->kind == CSL_LAYER_RELU) {
-            size_t count = csl_shape_count(network->layers[i].in) * network->batch;
-            for (size_t k = 0; k < count; k++) {
-                t->kink = fmin(t->kink, fabs(network->layers[layer->input].y[k]));
-            }
-        }
-    }
-}
-
 /* Loss over a batch, summed; the images are those of `order`, positions [first, first + batch). */
 static double train_batch(
     reference_trainer *t, const uint64_t *order, uint64_t first, uint32_t batch, reference_step *s)
@@ -243,7 +229,7 @@ static double train_batch(
     oracle_network_forward(&t->network, before, images, batch);
     double loss = oracle_network_loss(&t->network, labels, weighting);
     oracle_network_backward(&t->network, s->gradient);
-    watch_kinks(t);
+    t->kink = fmin(t->kink, oracle_network_margin(&t->network));
     finish_gradient(t, s);
     move_weights(t, s);
     move_running_values(t, s->weights);

@@ -26,7 +26,7 @@ typedef struct reference_trainer {
     double *second;    /* [parameter_count] second moment */
     uint64_t steps;    /* since the state was zero */
     uint64_t clipped_steps, unclipped_steps;
-    double kink; /* smallest |input of a ReLU| so far */
+    double kink; /* smallest oracle_network_margin so far */
 } reference_trainer;
 
 /* All arguments but options are lent until close. */
