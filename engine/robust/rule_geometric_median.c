@@ -104,12 +104,49 @@ static bool leave_row(median_search *s)
     return true;
 }
 
-/* Ends where a step is a small part (the root of the tolerance, which so bounds the change of the
+/*
+ * How many times s->pull, the smoothed step, can be taken while the objective still falls there and
+ * no weight is below 0: a power of 2. Near a place where several rows lie, steps shorten by next to
+ * nothing from one to the next and thousands of them would be needed. The objective is convex, so
+ * it falls as long as its slope along the step, sum share_i <z - x_i, step> / |z - x_i|, is
+ * negative; unlike the objective itself, the slope is not hidden by rows far out. s->room holds the
+ * products with the step.
+ */
+static double stretch(const median_search *s, double squared_length)
+{
+    double own = 0;
+    double most = 0x1p40;
+    for (uint32_t i = 0; i <= s->rows; i++) {
+        own += s->weight[i] * s->room[i];
+        most = s->pull[i] < 0 ? fmin(most, -s->weight[i] / s->pull[i]) : most;
+    }
+    double factor = 1;
+    for (double longer = 2; longer <= most; longer *= 2) {
+        double slope = 0;
+        for (uint32_t i = 0; i < s->rows; i++) {
+            double toward = own - s->room[i];
+            double moved = longer * (2 * toward + longer * squared_length);
+            double away = sqrt(fmax(0, s->distance[i] * s->distance[i] + moved));
+            slope += s->share[i] * (toward + longer * squared_length) / fmax(s->nu, away);
+        }
+        if (!(slope < 0)) {
+            break;
+        }
+        factor = longer;
+    }
+    return factor;
+}
+
+/*
+ * Ends where a step is a small part (the root of the tolerance, which so bounds the change of the
  * objective) of the distance to the nearest row: the rows far out, which make up most of the
- * objective, have no say in it. */
+ * objective, have no say in it. A stretched step follows one that is not: the weights of such a
+ * pair are functions of the iterate, so that their difference tells where weights go, too.
+ */
 static void iterate(csl_aggregation *a, median_search *s)
 {
     bool byzfl = a->spec->preset == CSL_PRESET_BYZFL;
+    bool stretched = true;
     double tolerance = csl_value(a, CSL_PARAMETER_TOLERANCE, 1e-12);
     uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, byzfl ? 3 : 1000);
     for (uint32_t step = 0; step < steps; step++) {
@@ -122,11 +159,16 @@ static void iterate(csl_aggregation *a, median_search *s)
         for (uint32_t i = 0; i <= s->rows; i++) {
             s->pull[i] = s->next[i] - s->weight[i];
         }
+        double length = csl_frame_length(&s->frame, s->pull, s->room);
+        double factor = byzfl || left || stretched ? 1 : stretch(s, length);
+        stretched = left || factor > 1;
+        for (uint32_t i = 0; factor > 1 && i <= s->rows; i++) {
+            s->next[i] = s->weight[i] + factor * s->pull[i];
+        }
         memcpy(s->weight, s->next, (s->rows + 1) * sizeof *s->weight);
         a->report->iterations = step + 1;
         bool still = tolerance > 0 && !left;
-        if (still &&
-            csl_frame_length(&s->frame, s->pull, s->room) <= tolerance * nearest * nearest) {
+        if (still && factor * factor * length <= tolerance * nearest * nearest) {
             break;
         }
     }

@@ -39,6 +39,14 @@ static double distance_to(const double *a, const double *b, size_t d)
     return sum;
 }
 
+/* To 34 bits. */
+static double without_last_digits(double value)
+{
+    int exponent = 0;
+    double part = frexp(value, &exponent);
+    return ldexp(nearbyint(ldexp(part, 34)), exponent - 34);
+}
+
 static const double *row(const oracle_rows *rows, uint32_t i)
 {
     return rows->x + i * rows->d;
@@ -227,19 +235,30 @@ static void mda(const oracle_rows *rows, double *out)
 }
 
 /* Weiszfeld's iteration on the vectors themselves. */
+/* Plain Weiszfeld until it stands still: beside a place where several rows lie that takes some ten
+ * thousand steps. */
 static void geometric_median(const oracle_rows *rows, double *out)
 {
     double weight[ROWS_MOST];
+    double *before = malloc(rows->d * sizeof *before);
     for (uint32_t i = 0; i < rows->n; i++) {
         weight[i] = 1;
     }
     weighted(rows, weight, out);
-    for (int step = 0; step < 2000; step++) {
+    double nearest = 0;
+    double step = INFINITY;
+    for (int steps = 0; before && steps < 200000 && step > 1e-9 * nearest; steps++) {
+        nearest = INFINITY;
         for (uint32_t i = 0; i < rows->n; i++) {
-            weight[i] = 1 / fmax(1e-6, sqrt(distance_to(row(rows, i), out, rows->d)));
+            double distance = fmax(1e-6, sqrt(distance_to(row(rows, i), out, rows->d)));
+            nearest = fmin(nearest, distance);
+            weight[i] = 1 / distance;
         }
+        memcpy(before, out, rows->d * sizeof *before);
         weighted(rows, weight, out);
+        step = sqrt(distance_to(before, out, rows->d));
     }
+    free(before);
 }
 
 static void centered_clipping(const oracle_rows *rows, double *out)
@@ -273,7 +292,7 @@ bool oracle_rule(const char *name, const oracle_rows *rows, const double *weight
         for (uint32_t i = 0; i < n; i++) {
             score[i] = distance_to(row(rows, i), name[0] == 'm' ? row(rows, 0) : NULL, rows->d);
             /* Norms that clipping made equal up to float64's rounding tie. */
-            score[i] = name[0] == 'c' ? (double)(float)sqrt(score[i]) : score[i];
+            score[i] = name[0] == 'c' ? without_last_digits(score[i]) : score[i];
         }
         mean_of_best(rows, score, n - f, out);
     } else if (strcmp(name, "geometric-median") == 0) {
