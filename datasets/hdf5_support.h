@@ -71,8 +71,8 @@ CSL_MUST_CHECK csl_status csl_h5_write(const csl_h5_file *file,
                                        uint32_t rank,
                                        const uint64_t *extent,
                                        const void *values);
-/* Rows of float32: an array [row_count][column_count] to be filled, one row of it, and a block
- * [row_count][count] of neighbouring rows, columns from `begin` on, of any float type. */
+/* Rows of float32: an array [row_count][column_count] to be filled, columns from `begin` on of one
+ * row, and a block [row_count][count] of neighbouring rows, of any float type. */
 CSL_MUST_CHECK csl_status csl_h5_rows_create(const csl_h5_file *file,
                                              const char *name,
                                              uint32_t row_count,
@@ -80,7 +80,8 @@ CSL_MUST_CHECK csl_status csl_h5_rows_create(const csl_h5_file *file,
 CSL_MUST_CHECK csl_status csl_h5_rows_write(const csl_h5_file *file,
                                             const char *name,
                                             uint32_t row,
-                                            uint64_t column_count,
+                                            uint64_t begin,
+                                            uint64_t count,
                                             const float *values);
 CSL_MUST_CHECK csl_status csl_h5_rows_read(const csl_h5_file *file,
                                            const char *name,
@@ -89,6 +90,12 @@ CSL_MUST_CHECK csl_status csl_h5_rows_read(const csl_h5_file *file,
                                            uint64_t begin,
                                            size_t count,
                                            float *block_out);
+/* The same of a vector [count]. */
+CSL_MUST_CHECK csl_status csl_h5_vector_create(const csl_h5_file *file,
+                                               const char *name,
+                                               uint64_t count);
+CSL_MUST_CHECK csl_status csl_h5_vector_write(
+    const csl_h5_file *file, const char *name, uint64_t begin, uint64_t count, const float *values);
 CSL_MUST_CHECK csl_status csl_h5_make_group(const csl_h5_file *file, const char *name);
 
 bool csl_h5_has_attribute(const csl_h5_file *file, const char *object, const char *name);

@@ -23,7 +23,7 @@ struct csl_kept {
 
 struct csl_kept_writer {
     csl_kept kept;
-    uint32_t written;
+    uint64_t written; /* values, of all rows */
 };
 
 uint32_t csl_kept_row_count(const csl_kept_facts *facts)
@@ -215,24 +215,27 @@ csl_kept_create(const char *path, const csl_kept_facts *facts, csl_kept_writer *
     return CSL_OK;
 }
 
-csl_status csl_kept_append(csl_kept_writer *writer, const float *values)
+csl_status csl_kept_append(csl_kept_writer *writer, size_t count, const float *values)
 {
     const csl_kept *kept = &writer->kept;
-    if (writer->written == kept->row_count) {
-        return csl_fail(CSL_E_RANGE, "%s: more than %u rows", kept->path, kept->row_count);
+    uint64_t row = writer->written / kept->column_count;
+    uint64_t begin = writer->written % kept->column_count;
+    if (row == kept->row_count || count > kept->column_count - begin) {
+        return csl_fail(CSL_E_RANGE, "%s: more than %u rows of %" PRIu64 " values", kept->path,
+                        kept->row_count, kept->column_count);
     }
-    CSL_TRY(
-        csl_h5_rows_write(&kept->file, kept->array, writer->written, kept->column_count, values));
-    writer->written++;
+    CSL_TRY(csl_h5_rows_write(&kept->file, kept->array, (uint32_t)row, begin, count, values));
+    writer->written += count;
     return CSL_OK;
 }
 
 csl_status csl_kept_finish(csl_kept_writer *writer, csl_status status)
 {
     csl_kept *kept = &writer->kept;
-    if (status == CSL_OK && writer->written != kept->row_count) {
-        status = csl_fail(CSL_E_STATE, "%s: %u of %u rows were written", kept->path,
-                          writer->written, kept->row_count);
+    if (status == CSL_OK && writer->written != kept->row_count * kept->column_count) {
+        status =
+            csl_fail(CSL_E_STATE, "%s: %" PRIu64 " values of %u rows of %" PRIu64 " were written",
+                     kept->path, writer->written, kept->row_count, kept->column_count);
     }
     status = csl_h5_finish(&kept->file, status);
     free(writer);

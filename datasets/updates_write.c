@@ -65,8 +65,8 @@ csl_status csl_updates_append(csl_updates_writer *writer, const float *update)
     if (writer->written == writer->row_count) {
         return csl_fail(CSL_E_RANGE, "%s: more than %u updates", writer->path, writer->row_count);
     }
-    CSL_TRY(
-        csl_h5_rows_write(&writer->file, UPDATES, writer->written, writer->column_count, update));
+    CSL_TRY(csl_h5_rows_write(&writer->file, UPDATES, writer->written, 0, writer->column_count,
+                              update));
     writer->written++;
     return CSL_OK;
 }

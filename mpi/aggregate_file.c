@@ -8,26 +8,28 @@
 #include <string.h>
 #include <unistd.h>
 
-uint64_t csl_aggregate_memory_size(uint32_t row_count,
-                                   uint64_t own_count,
-                                   uint64_t piece_count,
-                                   uint64_t gathered_count,
-                                   uint32_t kept_count,
-                                   bool has_root,
-                                   bool is_host)
+/* Whether the aggregate takes the place of the first row: all rows are held, and what was written
+ * is not read again. */
+static bool takes_a_row(const csl_file_aggregation *a, size_t piece_count)
 {
-    uint64_t copies = is_host ? 1 : 2;
-    uint64_t n = row_count;
-    return sizeof(float) * copies * (n * piece_count + own_count + (has_root ? own_count : 0)) +
-           sizeof(float) * (kept_count * own_count + gathered_count) + 4096 * n + 352 * n * n;
+    return piece_count == a->own.count && !csl_aggregate_reads_once(&a->job->spec);
 }
 
+/* The formula of aggregate_file.h. */
 static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
 {
-    bool gathers = a->rank == 0 && a->rank_count > 1;
-    return csl_aggregate_memory_size(a->row_count, a->own.count, piece_count,
-                                     gathers ? a->total : 0, a->kept_count, a->job->root >= 0,
-                                     a->is_host);
+    uint64_t n = a->row_count;
+    uint64_t own = a->own.count;
+    uint64_t values = (a->is_host ? 1 : 2) * n * piece_count;
+    if (takes_a_row(a, piece_count) || !a->is_host) {
+        values += piece_count < CSL_STORE_COUNT ? piece_count : CSL_STORE_COUNT;
+    }
+    values += takes_a_row(a, piece_count) ? 0 : own;
+    values += (a->kept_count + (a->job->root >= 0 ? 1 : 0)) * own;
+    if (a->rank == 0 && a->rank_count > 1) {
+        values += a->total < CSL_STREAM_COUNT ? a->total : CSL_STREAM_COUNT;
+    }
+    return sizeof(float) * values + 4096 * n + 352 * n * n;
 }
 
 /* Of rows that are read once, so much at a time that reading does not wait for seeks, and no chunk
@@ -55,15 +57,16 @@ static csl_status plan_pieces(csl_file_aggregation *a)
     if (needed_memory(a, a->piece_count) <= limit) {
         return CSL_OK;
     }
+    uint64_t whole = needed_memory(a, a->own.count);
     uint64_t least = needed_memory(a, CSL_TILE);
     if (least > limit) {
         return csl_fail(CSL_E_RANGE,
                         "memory limit of %llu bytes: %u updates of %zu values need at least %llu "
                         "on a rank of %u",
                         (unsigned long long)limit, a->row_count, a->total,
-                        (unsigned long long)least, a->rank_count);
+                        (unsigned long long)(least < whole ? least : whole), a->rank_count);
     }
-    uint64_t tile = needed_memory(a, 2 * (size_t)CSL_TILE) - least;
+    uint64_t tile = sizeof(float) * (a->is_host ? 1 : 2) * (uint64_t)a->row_count * CSL_TILE;
     a->piece_count = (size_t)(1 + (limit - least) / tile) * CSL_TILE;
     return CSL_OK;
 }
@@ -174,18 +177,11 @@ static csl_status allocate(csl_file_aggregation *a)
     CSL_TRY(csl_device_alloc(a->device, block, &memory));
     a->device_block = memory;
     a->host_block = a->is_host ? a->device_block : malloc(block + 1);
-    CSL_TRY(csl_device_alloc(a->device, size, &memory));
-    a->out = memory;
     if (a->job->root >= 0) {
         CSL_TRY(csl_device_alloc(a->device, size, &memory));
         a->root = memory;
     }
-    bool gathers = a->rank == 0 && a->rank_count > 1;
-    if (gathers || !a->is_host) {
-        a->aggregate = malloc((gathers ? a->total : a->own.count) * sizeof(float) + 1);
-    } else {
-        a->aggregate = a->out;
-    }
+    a->aggregate = takes_a_row(a, a->piece_count) ? a->host_block : malloc(size + 1);
     return a->host_block && a->aggregate
                ? CSL_OK
                : csl_fail(CSL_E_NO_MEMORY, "%u updates, %zu values of each at a time", a->row_count,
@@ -228,6 +224,14 @@ static csl_status add_over_ranks(void *context, int64_t *values, size_t count)
     return csl_sum_integers(context, values, count);
 }
 
+/* csl_aggregate_input.store; the rows' own columns are not needed any more. */
+static csl_status store(void *context, size_t begin, size_t count, const float *values)
+{
+    csl_file_aggregation *a = context;
+    return csl_device_copy(a->device, a->aggregate + begin, values, count * sizeof *values,
+                           CSL_COPY_TO_HOST);
+}
+
 /* Own columns of the aggregate. Collective. */
 static csl_status aggregate(csl_file_aggregation *a)
 {
@@ -255,25 +259,44 @@ static csl_status aggregate(csl_file_aggregation *a)
         input.chunk_count = a->piece_count;
     }
     CSL_TRY(csl_agree(a->communicator, status));
-    CSL_TRY(csl_aggregate(&a->job->spec, &input, a->out, &a->report));
-    size_t size = a->own.count * sizeof(float);
-    return a->aggregate == a->out || size == 0
-               ? CSL_OK
-               : csl_device_copy(a->device, a->aggregate, a->out, size, CSL_COPY_TO_HOST);
+    if (a->aggregate == a->host_block || !a->is_host) {
+        input.store = store;
+        input.store_context = a;
+    }
+    return csl_aggregate(&a->job->spec, &input, a->aggregate, &a->report);
 }
 
-/* Rank 0: report first in memory, then both files. */
-static csl_status write_files(csl_file_aggregation *a, csl_aggregate_outcome *outcome)
+/* What is written on rank 0 while the coordinates come in. */
+typedef struct output {
+    csl_aggregate_writer *writer;
+    csl_hash *hash;
+} output;
+
+static csl_status take(void *context, size_t begin, size_t count, const float *values)
 {
+    output *file = context;
+    (void)begin;
+    CSL_TRY(csl_hash_update(file->hash, values, count * sizeof *values));
+    return csl_aggregate_append(file->writer, count, values);
+}
+
+/* After all coordinates: report and table in memory, then what is left of both files. */
+static csl_status finish_files(csl_file_aggregation *a, output *file, csl_text *table)
+{
+    uint8_t digest[CSL_SHA256_SIZE];
     csl_text json = {0};
-    csl_status status = csl_file_report(a, &json);
+    csl_status status = csl_hash_finish(file->hash, digest);
     if (status == CSL_OK) {
-        status = csl_file_table(a, &outcome->table);
+        status = csl_file_report(a, digest, &json);
     }
     if (status == CSL_OK) {
-        status = csl_aggregate_write(a->job->out, a->aggregate, a->total, a->job->spec.rule,
-                                     csl_text_string(&json));
+        status = csl_file_table(a, table);
     }
+    if (status == CSL_OK) {
+        status = csl_aggregate_describe(file->writer, a->job->spec.rule, csl_text_string(&json));
+    }
+    status = csl_aggregate_finish(file->writer, status);
+    file->writer = NULL;
     if (status == CSL_OK && a->job->report) {
         csl_text_add(&json, "\n");
         status = csl_text_status(&json);
@@ -285,10 +308,36 @@ static csl_status write_files(csl_file_aggregation *a, csl_aggregate_outcome *ou
     return status;
 }
 
+/* Collective. */
+static csl_status write_files(csl_file_aggregation *a, csl_text *table)
+{
+    output file = {.writer = NULL};
+    csl_status status = CSL_OK;
+    if (a->rank == 0) {
+        status = csl_hash_create(&file.hash);
+        if (status == CSL_OK) {
+            status = csl_aggregate_create(a->job->out, a->total, &file.writer);
+        }
+    }
+    status = csl_agree(a->communicator, status);
+    if (status == CSL_OK) {
+        status = csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, take, &file);
+    }
+    if (status == CSL_OK && a->rank == 0) {
+        status = finish_files(a, &file, table);
+    }
+    if (file.writer) {
+        status = csl_aggregate_finish(file.writer, status);
+    }
+    csl_hash_destroy(file.hash);
+    return csl_communicator_is_broken(a->communicator) ? status
+                                                       : csl_agree(a->communicator, status);
+}
+
 static void release(csl_file_aggregation *a)
 {
     csl_aggregate_report_destroy(a->report);
-    if (a->aggregate != a->out) {
+    if (a->aggregate != a->host_block) {
         free(a->aggregate);
     }
     if (a->device) {
@@ -297,7 +346,6 @@ static void release(csl_file_aggregation *a)
         }
         csl_device_free(a->device, a->device_block);
         csl_device_free(a->device, a->root);
-        csl_device_free(a->device, a->out);
         csl_aggregate_memory_destroy(a->memory);
         csl_device_close(a->device);
     }
@@ -330,13 +378,7 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
         }
     }
     if (status == CSL_OK) {
-        status = csl_collect_coordinates(communicator, &a.sharding, a.aggregate, a.aggregate);
-        if (status == CSL_OK && a.rank == 0) {
-            status = write_files(&a, &outcome);
-        }
-        if (!csl_communicator_is_broken(communicator)) {
-            status = csl_agree(communicator, status);
-        }
+        status = write_files(&a, &outcome.table);
     }
     if (status == CSL_OK) {
         status = csl_file_memory_write(&a);

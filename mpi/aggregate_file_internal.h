@@ -4,6 +4,7 @@
 
 #include <consilium/aggregate_file.h>
 #include <consilium/distribute.h>
+#include <consilium/hash.h>
 #include <consilium/kept.h>
 #include <consilium/updates.h>
 
@@ -24,16 +25,17 @@ typedef struct csl_file_aggregation {
     float *host_block;            /* [row_count][piece_count] */
     float *device_block;          /* the same on the device; host_block on the host */
     float *root;                  /* device [own.count], or NULL */
-    float *out;                   /* device [own.count] */
-    float *aggregate;             /* host: rank 0 [total], others [own.count] */
+    float *aggregate;             /* host [own.count]; the first row of host_block where it can */
     csl_aggregate_memory *memory; /* or NULL */
     bool keeps_histories;         /* of each institution; else one centre */
     uint32_t kept_count;          /* rows in memory, 0 without */
     csl_aggregate_report *report;
 } csl_file_aggregation;
 
-/* The report of the aggregation as one JSON object on one line. */
-CSL_MUST_CHECK csl_status csl_file_report(const csl_file_aggregation *a, csl_text *text);
+/* The report of the aggregation as one JSON object on one line; digest: of the whole aggregate. */
+CSL_MUST_CHECK csl_status csl_file_report(const csl_file_aggregation *a,
+                                          const uint8_t digest[CSL_SHA256_SIZE],
+                                          csl_text *text);
 /* The same for people. */
 CSL_MUST_CHECK csl_status csl_file_table(const csl_file_aggregation *a, csl_text *text);
 

@@ -80,8 +80,15 @@ csl_status csl_file_memory_read(csl_file_aggregation *a)
     return csl_agree(a->communicator, status);
 }
 
-/* One row to rank 0. A history that does not exist, of an update that was refused, is zero. */
-static csl_status collect_row(csl_file_aggregation *a, uint32_t k)
+static csl_status take(void *context, size_t begin, size_t count, const float *values)
+{
+    (void)begin;
+    return csl_kept_append(context, count, values);
+}
+
+/* One row to rank 0, which writes it. A history that does not exist, of an update that was refused,
+ * is zero. */
+static csl_status write_row(csl_file_aggregation *a, uint32_t k, csl_kept_writer *writer)
 {
     uint32_t slot = slot_of(a, k);
     csl_status status = CSL_OK;
@@ -91,7 +98,9 @@ static csl_status collect_row(csl_file_aggregation *a, uint32_t k)
         memset(a->aggregate, 0, a->own.count * sizeof *a->aggregate);
     }
     CSL_TRY(csl_agree(a->communicator, status));
-    return csl_collect_coordinates(a->communicator, &a->sharding, a->aggregate, a->aggregate);
+    status = csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, take, writer);
+    return csl_communicator_is_broken(a->communicator) ? status
+                                                       : csl_agree(a->communicator, status);
 }
 
 csl_status csl_file_memory_write(csl_file_aggregation *a)
@@ -104,11 +113,7 @@ csl_status csl_file_memory_write(csl_file_aggregation *a)
     csl_status status = a->rank == 0 ? csl_kept_create(a->job->memory, &facts, &writer) : CSL_OK;
     status = csl_agree(a->communicator, status);
     for (uint32_t k = 0; status == CSL_OK && k < a->kept_count; k++) {
-        status = collect_row(a, k);
-        if (status == CSL_OK) {
-            status =
-                csl_agree(a->communicator, writer ? csl_kept_append(writer, a->aggregate) : CSL_OK);
-        }
+        status = write_row(a, k, writer);
     }
     if (writer) {
         status = csl_kept_finish(writer, status);

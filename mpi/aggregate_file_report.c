@@ -1,7 +1,6 @@
 /* What an aggregation of a file reports: JSON for machines, a table for people. */
 #include "aggregate_file_internal.h"
 
-#include <consilium/hash.h>
 #include <consilium/report.h>
 
 #include <jansson.h>
@@ -51,12 +50,12 @@ static json_t *specification(const csl_aggregate_spec *spec)
                      "parameters", parameters);
 }
 
-csl_status csl_file_report(const csl_file_aggregation *a, csl_text *text)
+csl_status csl_file_report(const csl_file_aggregation *a,
+                           const uint8_t digest[CSL_SHA256_SIZE],
+                           csl_text *text)
 {
-    uint8_t digest[CSL_SHA256_SIZE];
     char hexadecimal[2 * CSL_SHA256_SIZE + 1];
-    CSL_TRY(csl_sha256(a->aggregate, a->total * sizeof(float), digest));
-    csl_hex(digest, sizeof digest, hexadecimal);
+    csl_hex(digest, CSL_SHA256_SIZE, hexadecimal);
     csl_text selection = {0};
     csl_status status = csl_aggregate_report_json(a->report, &selection);
     json_t *report = NULL;

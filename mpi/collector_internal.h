@@ -8,7 +8,7 @@
 #include <consilium/distribute.h>
 
 /* Coordinates of one message: 4 MiB hide the latency, and a rule can begin with the first. */
-enum { CSL_PIECE_COUNT = 256 * CSL_TILE };
+enum { CSL_PIECE_COUNT = CSL_STREAM_COUNT };
 
 /* From card to card. */
 typedef struct csl_card_way {

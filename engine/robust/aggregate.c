@@ -232,13 +232,14 @@ static csl_status open_memory(csl_aggregation *a, const csl_rule *rule)
     if (!memory) {
         return CSL_OK;
     }
+    if ((rule->info.needs & (CSL_NEEDS_CENTRE | CSL_NEEDS_HISTORY)) && memory->spoiled) {
+        return csl_fail(CSL_E_STATE, "aggregation: a failed round left what is kept half written");
+    }
     if (rule->info.needs & CSL_NEEDS_CENTRE) {
         a->has_centre = memory->has_centre;
+        CSL_TRY(csl_memory_open_centre(memory));
         a->centre = memory->has_centre ? memory->centre : NULL;
-        return csl_memory_open_centre(memory);
-    }
-    if ((rule->info.needs & CSL_NEEDS_HISTORY) && memory->spoiled) {
-        return csl_fail(CSL_E_STATE, "aggregation: a failed round left the histories half written");
+        a->next_centre = a->input->store ? memory->centre : NULL;
     }
     return CSL_OK;
 }
@@ -283,8 +284,7 @@ static uint32_t digest_task(const csl_aggregation *a)
 
 /* gathered: how measuring the rows ended here. A rank that fails on the way goes straight to the
  * last exchange, where it meets the others at whatever they exchange next. */
-static csl_status
-decide_and_write(csl_aggregation *a, const csl_rule *rule, csl_status gathered, float *out)
+static csl_status decide_and_write(csl_aggregation *a, const csl_rule *rule, csl_status gathered)
 {
     csl_status status = gathered;
     if (status == CSL_OK) {
@@ -294,7 +294,7 @@ decide_and_write(csl_aggregation *a, const csl_rule *rule, csl_status gathered, 
         status = decide(a, rule);
     }
     if (status == CSL_OK) {
-        status = csl_write_answer(a, out);
+        status = csl_write_answer(a);
     }
     return csl_share(a, status, NULL, 0);
 }
@@ -324,37 +324,40 @@ static bool reads_every_row(const csl_aggregation *a)
 
 /* Nothing is measured: decide at once and look on the way for values that are not finite, or too
  * large; where there are any, the pass is repeated without their rows. */
-static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule, float *out)
+static csl_status run_by_columns(csl_aggregation *a, const csl_rule *rule)
 {
     csl_status status = decide(a, rule);
     uint32_t needs = all_needs(a->spec, rule);
     bool at_once = status == CSL_OK && reads_every_row(a);
     bool usable = false;
     if (at_once) {
-        CSL_TRY(csl_answer_at_once(a, out, &usable));
+        CSL_TRY(csl_answer_at_once(a, &usable));
     }
     if (!usable && status == CSL_OK) {
-        status = csl_gather_sums(a, needs, at_once ? NULL : out);
+        status = csl_gather_sums(a, needs, !at_once);
     }
     if (status == CSL_OK && a->report->refused_count > 0) {
-        return decide_and_write(a, rule, status, out);
+        return decide_and_write(a, rule, status);
     }
     return usable ? CSL_OK : csl_share(a, status, NULL, 0);
 }
 
-static csl_status run(csl_aggregation *a, const csl_rule *rule, float *out)
+static csl_status run(csl_aggregation *a, const csl_rule *rule)
 {
     if (works_by_columns(a->spec, rule)) {
-        CSL_TRY(run_by_columns(a, rule, out));
+        CSL_TRY(run_by_columns(a, rule));
     } else {
-        csl_status gathered = csl_gather_sums(a, all_needs(a->spec, rule), NULL);
-        CSL_TRY(decide_and_write(a, rule, gathered, out));
+        csl_status gathered = csl_gather_sums(a, all_needs(a->spec, rule), false);
+        CSL_TRY(decide_and_write(a, rule, gathered));
     }
-    if ((rule->info.needs & CSL_NEEDS_CENTRE) && a->input->memory) {
-        CSL_TRY(csl_share(a, csl_memory_keep_centre(a->input->memory, out), NULL, 0));
+    csl_aggregate_memory *memory = a->input->memory;
+    if (memory && (rule->info.needs & CSL_NEEDS_CENTRE)) {
+        csl_status kept = a->next_centre ? CSL_OK : csl_memory_copy_centre(memory, a->out);
+        CSL_TRY(csl_share(a, kept, NULL, 0));
+        memory->has_centre = true;
     }
-    if ((rule->info.needs & CSL_NEEDS_HISTORY) && a->input->memory) {
-        a->input->memory->spoiled = false;
+    if (memory && (rule->info.needs & (CSL_NEEDS_CENTRE | CSL_NEEDS_HISTORY))) {
+        memory->spoiled = false;
     }
     return CSL_OK;
 }
@@ -399,12 +402,15 @@ static csl_status aggregate(const csl_aggregate_spec *spec,
                             csl_aggregate_report **report_out)
 {
     const csl_rule *rule = NULL;
-    csl_aggregation a = {
-        .spec = spec, .input = input, .kernels = csl_device_kernels(input->device), .f = spec->f};
+    csl_aggregation a = {.spec = spec,
+                         .input = input,
+                         .kernels = csl_device_kernels(input->device),
+                         .out = input->store ? NULL : out,
+                         .f = spec->f};
     csl_status status = prepare(&a, &rule);
     status = csl_share_task(&a, status, status == CSL_OK ? digest_task(&a) : 0);
     if (status == CSL_OK) {
-        status = run(&a, rule, out);
+        status = run(&a, rule);
     }
     if (status == CSL_OK) {
         csl_report_fill(&a);

@@ -19,6 +19,7 @@ typedef struct csl_aggregation {
     const csl_aggregate_input *input;
     const csl_kernels *kernels;
     csl_aggregate_report *report;
+    float *out;  /* device [column_count]: the aggregate; NULL where input->store takes it */
     uint32_t f;  /* declared minus refused */
     bool parted; /* the ranks have agreed on a failure: nothing is exchanged any more */
     uint32_t live_count;
@@ -36,6 +37,7 @@ typedef struct csl_aggregation {
                           * its number of rows: the centre itself */
     bool has_centre;     /* the same on all ranks; without one the centre is the zero vector */
     const float *centre; /* device: memory or root; NULL too where there are no local columns */
+    float *next_centre;  /* device: where the answer is kept while it is stored, or NULL */
     /* Virtual rows: affine combinations of points, coefficients add up to 1. */
     uint32_t row_count;
     bool mixed;           /* not simply the live rows */
@@ -69,7 +71,7 @@ struct csl_aggregate_memory {
     csl_device *device;
     size_t column_count;
     bool has_centre;                      /* after the first round */
-    bool spoiled;                         /* a failed round left histories half written */
+    bool spoiled;                         /* a failed round left what is kept half written */
     float *centre;                        /* device; NULL without local columns */
     float *history[CSL_INSTITUTIONS_MAX]; /* device, by institution; NULL before its first round */
 };
@@ -79,7 +81,7 @@ struct csl_aggregate_memory {
 csl_status csl_memory_open_history(csl_aggregate_memory *memory, uint32_t institution);
 /* Makes room for a centre, so that keeping it cannot fail for want of memory. */
 csl_status csl_memory_open_centre(csl_aggregate_memory *memory);
-csl_status csl_memory_keep_centre(csl_aggregate_memory *memory, const float *centre);
+csl_status csl_memory_copy_centre(csl_aggregate_memory *memory, const float *centre);
 
 /* What a rule needs that compares rows with one row only, instead of CSL_NEEDS_DISTANCES and
  * CSL_NEEDS_PRODUCTS. */
@@ -166,18 +168,17 @@ double csl_frame_length(const csl_frame *frame, const double *step, double *room
 
 /* passes.c: everything that reads the columns. */
 /* Norms, distances and products of the live rows; rows that cannot take part leave the live ones.
- * out: NULL, or where the answer (already decided for all live rows) is written in the same pass.
- */
-csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out);
+ * writes: the answer, already decided for all live rows, is written in the same pass. */
+csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, bool writes);
 /* Distances from the coordinate median of the virtual rows to the live rows and the origin. */
 csl_status csl_gather_median(csl_aggregation *a);
 /* Not collective: the caller shares its status. */
-csl_status csl_write_answer(csl_aggregation *a, float *out);
+csl_status csl_write_answer(csl_aggregation *a);
 /* Writes the answer, already decided for all live rows, in one pass without norms, for rules that
  * read every row (CSL_ANSWER_MEAN, SELECT of all, or LINEAR without a weight of zero). *usable_out,
  * the same on all ranks: no value is so large that a row would have to be refused; otherwise norms
  * have to tell. Collective. */
-csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out);
+csl_status csl_answer_at_once(csl_aggregation *a, bool *usable_out);
 /* sign_counts [live_count][3]: zero, positive, negative in [begin, end) of all columns. */
 csl_status csl_gather_signs(csl_aggregation *a, size_t begin, size_t end, int64_t *sign_counts);
 /* Values of the live rows at `index` [count], ascending; values_out [live_count][count]. */

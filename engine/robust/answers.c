@@ -17,20 +17,55 @@ double *csl_live_mix(const csl_aggregation *a, const uint32_t *chosen, uint32_t 
 }
 
 struct csl_answer_pass {
-    float *out;
+    float *stored;  /* device: a block on its way to input->store, or NULL */
     double *mix;    /* coefficients on live rows for CSL_ANSWER_SELECT, or NULL */
     double *weight; /* LINEAR: live rows and centre */
     csl_select_spec select;
     bool pick;          /* SELECT on chosen live rows themselves */
     uint32_t magnitude; /* the largest that was read, as bits; see row_mean */
     bool looks;         /* LINEAR: raises magnitude too, which waits for a card */
+    csl_device *device;
 };
+
+/* Noise by tile of the whole vector, so that who holds which columns does not matter. */
+static csl_status add_noise(csl_aggregation *a, const csl_block *columns, float *out)
+{
+    const csl_aggregate_input *input = a->input;
+    float tile[CSL_TILE];
+    for (size_t at = 0; at < columns->count; at += CSL_TILE) {
+        size_t left = columns->count - at;
+        size_t count = left < CSL_TILE ? left : CSL_TILE;
+        size_t size = count * sizeof(float);
+        CSL_TRY(csl_device_copy(input->device, tile, out + at, size, CSL_COPY_TO_HOST));
+        uint64_t index = (input->column_begin + columns->begin + at) / CSL_TILE;
+        csl_random stream = csl_random_stream(a->spec->seed, CSL_RANDOM_AGGREGATION, input->round,
+                                              1 + (uint32_t)index);
+        for (size_t j = 0; j < count; j++) {
+            double value = (double)tile[j] + a->noise * csl_random_normal(&stream);
+            tile[j] = (float)value + 0.0F;
+        }
+        CSL_TRY(csl_device_copy(input->device, out + at, tile, size, CSL_COPY_TO_DEVICE));
+    }
+    return CSL_OK;
+}
+
+/* The centre's columns are overwritten only after the answer was computed from them. */
+static csl_status store_block(csl_aggregation *a, const csl_block *columns, const float *out)
+{
+    const csl_aggregate_input *input = a->input;
+    if (a->next_centre) {
+        input->memory->spoiled = true; /* until the call has succeeded on all ranks */
+        CSL_TRY(csl_device_copy(input->device, a->next_centre + columns->begin, out,
+                                columns->count * sizeof *out, CSL_COPY_WITHIN_DEVICE));
+    }
+    return input->store(input->store_context, columns->begin, columns->count, out);
+}
 
 csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *context)
 {
     csl_answer_pass *pass = context;
     csl_device *device = a->input->device;
-    float *out = pass->out + columns->begin;
+    float *out = pass->stored ? pass->stored : a->out + columns->begin;
     size_t count = columns->count;
     uint32_t n = a->live_count;
     const float **rows = columns->rows;
@@ -52,32 +87,34 @@ csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *
     if (a->sign_threshold > 0) {
         CSL_TRY(a->kernels->row_sign_filter(device, rows, n, a->sign_threshold, count, out));
     }
-    return CSL_OK;
+    if (a->noise > 0) {
+        CSL_TRY(add_noise(a, columns, out));
+    }
+    return pass->stored ? store_block(a, columns, out) : CSL_OK;
 }
 
-/* Noise by tile of the whole vector, so that who holds which columns does not matter. */
-static csl_status add_noise(csl_aggregation *a, float *out)
+size_t csl_answer_step(const csl_aggregation *a, size_t step)
+{
+    bool fits = step > 0 && step < CSL_STORE_COUNT;
+    return a->input->store && !fits ? CSL_STORE_COUNT : step;
+}
+
+static csl_status open_store(const csl_aggregation *a, csl_answer_pass *pass)
 {
     const csl_aggregate_input *input = a->input;
-    float tile[CSL_TILE];
-    for (size_t at = 0; at < input->column_count; at += CSL_TILE) {
-        size_t left = input->column_count - at;
-        size_t count = left < CSL_TILE ? left : CSL_TILE;
-        size_t size = count * sizeof(float);
-        CSL_TRY(csl_device_copy(input->device, tile, out + at, size, CSL_COPY_TO_HOST));
-        uint64_t index = (input->column_begin + at) / CSL_TILE;
-        csl_random stream = csl_random_stream(a->spec->seed, CSL_RANDOM_AGGREGATION, input->round,
-                                              1 + (uint32_t)index);
-        for (size_t j = 0; j < count; j++) {
-            double value = (double)tile[j] + a->noise * csl_random_normal(&stream);
-            tile[j] = (float)value + 0.0F;
-        }
-        CSL_TRY(csl_device_copy(input->device, out + at, tile, size, CSL_COPY_TO_DEVICE));
+    size_t count = input->rows || input->column_count < input->chunk_count ? input->column_count
+                                                                           : input->chunk_count;
+    count = count < CSL_STORE_COUNT ? count : CSL_STORE_COUNT;
+    void *memory = NULL;
+    if (!input->store) {
+        return CSL_OK;
     }
+    CSL_TRY(csl_device_alloc(input->device, count * sizeof(float), &memory));
+    pass->stored = memory;
     return CSL_OK;
 }
 
-csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **pass_out)
+csl_status csl_answer_prepare(csl_aggregation *a, csl_answer_pass **pass_out)
 {
     uint32_t n = a->live_count;
     csl_answer_pass *pass = calloc(1, sizeof *pass);
@@ -87,7 +124,12 @@ csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **
         free(weight);
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for weights");
     }
-    *pass = (csl_answer_pass){.out = out, .select = a->select, .weight = weight};
+    *pass = (csl_answer_pass){.select = a->select, .weight = weight, .device = a->input->device};
+    csl_status status = open_store(a, pass);
+    if (status != CSL_OK) {
+        csl_answer_finish(pass);
+        return status;
+    }
     if (a->kind == CSL_ANSWER_LINEAR) {
         memcpy(weight, a->weight, n * sizeof *weight);
         weight[n] = a->weight[csl_extra(a, CSL_POINT_CENTRE)];
@@ -114,22 +156,20 @@ csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **
 void csl_answer_finish(csl_answer_pass *pass)
 {
     if (pass) {
+        csl_device_free(pass->device, pass->stored);
         free(pass->weight);
         free(pass->mix);
         free(pass);
     }
 }
 
-csl_status csl_write_answer(csl_aggregation *a, float *out)
+csl_status csl_write_answer(csl_aggregation *a)
 {
     csl_answer_pass *pass = NULL;
-    csl_status status = csl_answer_prepare(a, out, &pass);
+    csl_status status = csl_answer_prepare(a, &pass);
     if (status == CSL_OK) {
-        size_t step = a->sign_threshold ? csl_cache_step(a) : 0;
+        size_t step = csl_answer_step(a, a->sign_threshold ? csl_cache_step(a) : 0);
         status = csl_visit(a, step, a->centre, csl_answer_block, pass);
-    }
-    if (status == CSL_OK && a->noise > 0) {
-        status = add_noise(a, out);
     }
     csl_answer_finish(pass);
     return status;
@@ -143,13 +183,13 @@ static bool is_surely_usable(const csl_aggregation *a, uint32_t magnitude)
     return (double)largest * (double)largest * (double)a->input->column_total < CSL_NORM_LIMIT / 2;
 }
 
-csl_status csl_answer_at_once(csl_aggregation *a, float *out, bool *usable_out)
+csl_status csl_answer_at_once(csl_aggregation *a, bool *usable_out)
 {
     csl_answer_pass *pass = NULL;
-    csl_status status = csl_answer_prepare(a, out, &pass);
+    csl_status status = csl_answer_prepare(a, &pass);
     bool doubtful = false;
     if (status == CSL_OK) {
-        size_t step = a->sign_threshold ? csl_cache_step(a) : 0;
+        size_t step = csl_answer_step(a, a->sign_threshold ? csl_cache_step(a) : 0);
         pass->looks = true;
         status = csl_visit(a, step, NULL, csl_answer_block, pass);
         doubtful = !is_surely_usable(a, pass->magnitude);

@@ -57,15 +57,12 @@ csl_status csl_memory_open_centre(csl_aggregate_memory *memory)
     return open_row(memory, &memory->centre);
 }
 
-csl_status csl_memory_keep_centre(csl_aggregate_memory *memory, const float *centre)
+csl_status csl_memory_copy_centre(csl_aggregate_memory *memory, const float *centre)
 {
     size_t size = memory->column_count * sizeof(float);
-    if (size > 0) {
-        CSL_TRY(
-            csl_device_copy(memory->device, memory->centre, centre, size, CSL_COPY_WITHIN_DEVICE));
-    }
-    memory->has_centre = true;
-    return CSL_OK;
+    return size > 0 ? csl_device_copy(memory->device, memory->centre, centre, size,
+                                      CSL_COPY_WITHIN_DEVICE)
+                    : CSL_OK;
 }
 
 static float *const *slot_row(const csl_aggregate_memory *memory, uint32_t slot)

@@ -389,18 +389,19 @@ static csl_status sort_out(csl_aggregation *a, gathering *g, bool *lost)
     return CSL_OK;
 }
 
-csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, float *out)
+csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, bool writes)
 {
     enum { CENTRE = CSL_NEEDS_CENTRE_DISTANCES | CSL_NEEDS_CENTRE_PRODUCTS };
     gathering g = {.row_count = a->live_count + (a->has_centre ? 1 : 0), .pivot = a->pivot};
     bool *lost = calloc(a->live_count, sizeof *lost);
     csl_status status =
         lost ? allocate_sums(a, needs, &g) : csl_fail(CSL_E_NO_MEMORY, "aggregation");
-    if (status == CSL_OK && out) {
-        status = csl_answer_prepare(a, out, &g.answer);
+    if (status == CSL_OK && writes) {
+        status = csl_answer_prepare(a, &g.answer);
     }
     if (status == CSL_OK) {
         size_t step = g.answer || g.to_centre || g.on_centre ? csl_cache_step(a) : 0;
+        step = writes ? csl_answer_step(a, step) : step;
         status = csl_visit(a, step, a->centre, gather_block, &g);
     }
     status = csl_share(a, status, (int64_t *)g.all, g.all_count * SUM_WORDS);

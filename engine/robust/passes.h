@@ -30,7 +30,9 @@ double *csl_live_mix(const csl_aggregation *a, const uint32_t *chosen, uint32_t 
 
 /* The last pass, one block at a time. */
 typedef struct csl_answer_pass csl_answer_pass;
-csl_status csl_answer_prepare(csl_aggregation *a, float *out, csl_answer_pass **pass_out);
+csl_status csl_answer_prepare(csl_aggregation *a, csl_answer_pass **pass_out);
+/* The step of csl_visit for a pass that writes the answer: `step`, or less where it is stored. */
+size_t csl_answer_step(const csl_aggregation *a, size_t step);
 csl_status csl_answer_block(csl_aggregation *a, const csl_block *columns, void *context);
 void csl_answer_finish(csl_answer_pass *pass);
 

@@ -70,8 +70,10 @@ whole=$(peak "$consilium" aggregate big.h5 --rule krum --f 3 --out whole.npy)
 echo "peaks in KiB: $small small, $pieces in pieces, $whole whole"
 cmp pieces.npy whole.npy || fail 'pieces change the aggregate'
 [ $((pieces - small)) -lt $(((96 + 12) * 1024)) ] || fail "96 MiB allowed, peaks $small, $pieces KiB"
-[ $((whole - small)) -gt $(((366 - 80) * 1024)) ] && [ $((whole - small)) -lt $(((366 + 30) * 1024)) ] ||
-    fail "366 MiB expected, peaks $small, $whole KiB"
+# Nothing of the aggregate's size (24 MiB, 6 %) stands beside the updates. The target is 10 % more
+# than they take, the program and its libraries (31 MB on a host) included: 3 % are left.
+[ $((whole - small)) -gt $(((366 - 80) * 1024)) ] && [ $((whole - small)) -lt $((366 * 1024 * 103 / 100)) ] ||
+    fail "366 MiB and 3 % expected, peaks $small, $whole KiB"
 
 # A rule that reads once holds an eighth of the rows, at least 64 MiB; smaller pieces change no bit.
 once=$(peak "$consilium" aggregate big.h5 --rule median --f 3 --out once.npy)

@@ -40,6 +40,7 @@ typedef struct how {
     int failing_rank;
     uint32_t failing_call;
     bool differs; /* the failing rank is handed another seed */
+    bool stores;  /* the aggregate is taken in parts, and what is not needed then is overwritten */
 } how;
 
 typedef struct rank {
@@ -52,6 +53,9 @@ typedef struct rank {
     size_t begin;
     size_t count;
     uint32_t calls;
+    const float *rows[ROWS]; /* of its own columns */
+    float *copy;             /* [ROWS][count] of them, where they are overwritten */
+    size_t stored;
     float *out;
     csl_status status;
 } rank;
@@ -85,9 +89,32 @@ static csl_status load(void *context, size_t begin, size_t count, const float **
         return csl_fail(CSL_E_IO, "a disk broke");
     }
     for (uint32_t i = 0; i < ROWS; i++) {
-        rows_out[i] = own->t->x[own->round] + i * own->t->d + own->begin + begin;
+        rows_out[i] = own->rows[i] + begin;
     }
     return CSL_OK;
+}
+
+static csl_status store(void *context, size_t begin, size_t count, const float *values)
+{
+    rank *own = context;
+    bool reads_once = csl_aggregate_reads_once(&own->t->spec);
+    CU_ASSERT(begin == own->stored || (begin == 0 && reads_once));
+    own->stored = begin + count;
+    memcpy(own->out + own->begin + begin, values, count * sizeof *values);
+    for (uint32_t i = 0; !reads_once && i < ROWS; i++) {
+        memset(own->copy + i * own->count + begin, 0xff, count * sizeof *values);
+    }
+    return CSL_OK;
+}
+
+static void place_rows(rank *own)
+{
+    own->copy = malloc(ROWS * own->count * sizeof *own->copy + 1);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        const float *row = own->t->x[own->round] + i * own->t->d + own->begin;
+        own->rows[i] = own->way->stores ? own->copy + i * own->count : row;
+        memcpy(own->copy + i * own->count, row, own->count * sizeof *row);
+    }
 }
 
 static void restore(const rank *own, csl_aggregate_memory *memory)
@@ -106,32 +133,34 @@ static void *run_rank(void *context)
     const task *t = own->t;
     csl_device *device = NULL;
     csl_aggregate_memory *memory = NULL;
-    const float *rows[ROWS];
     csl_aggregate_spec spec = t->spec;
     spec.seed += own->way->differs && (int)own->index == own->way->failing_rank;
     CHECK_OK(csl_device_open("host", own->way->threads, &device));
     CHECK_OK(csl_aggregate_memory_create(device, own->count, &memory));
     restore(own, memory);
-    for (uint32_t i = 0; i < ROWS; i++) {
-        rows[i] = t->x[own->round] + i * t->d + own->begin;
-    }
+    place_rows(own);
     csl_aggregate_input input = {.device = device,
                                  .row_count = ROWS,
                                  .column_begin = own->count ? own->begin : 0,
                                  .column_count = own->count,
                                  .column_total = t->d,
-                                 .rows = own->way->chunk ? NULL : rows,
+                                 .rows = own->way->chunk ? NULL : own->rows,
                                  .load = own->way->chunk ? load : NULL,
                                  .load_context = own,
                                  .chunk_count = own->way->chunk,
                                  .weights = t->weights,
                                  .root = own->count ? t->root + own->begin : NULL,
                                  .round = own->round,
-                                 .memory = memory};
+                                 .memory = memory,
+                                 .store = own->way->stores ? store : NULL,
+                                 .store_context = own};
     if (own->way->ranks > 1) {
         input.exchange = (csl_aggregate_exchange){own, add_all};
     }
-    own->status = csl_aggregate(&spec, &input, own->out + own->begin, NULL);
+    float *out = own->way->stores ? NULL : own->out + own->begin;
+    own->status = csl_aggregate(&spec, &input, out, NULL);
+    CU_ASSERT(!own->way->stores || own->stored == own->count);
+    free(own->copy);
     for (uint32_t slot = 0; own->status == CSL_OK && slot < CSL_MEMORY_SLOTS; slot++) {
         if (csl_aggregate_memory_has(memory, slot)) {
             float *values = own->state->values[slot] + own->begin;
@@ -250,13 +279,15 @@ static void run_rounds(const task *t, const how *way, float *outs)
 static void check_ways(const char *rule, const char *pre, size_t d)
 {
     static const how ways[] = {
-        {1, 2, 0, -1, 0, false}, {1, 3, 0, -1, 0, false},
-        {1, 8, 0, -1, 0, false}, {1, 1, CSL_TILE, -1, 0, false},
-        {2, 1, 0, -1, 0, false}, {3, 1, (size_t)2 * CSL_TILE, -1, 0, false},
-        {5, 1, 0, -1, 0, false}, {8, 1, CSL_TILE, -1, 0, false},
+        {1, 2, 0, -1, 0, false, false},       {1, 3, 0, -1, 0, false, false},
+        {1, 8, 0, -1, 0, false, false},       {1, 1, CSL_TILE, -1, 0, false, false},
+        {2, 1, 0, -1, 0, false, false},       {3, 1, (size_t)2 * CSL_TILE, -1, 0, false, false},
+        {5, 1, 0, -1, 0, false, false},       {8, 1, CSL_TILE, -1, 0, false, false},
+        {1, 1, 0, -1, 0, false, true},        {1, 3, 0, -1, 0, false, true},
+        {1, 1, CSL_TILE, -1, 0, false, true}, {3, 1, 0, -1, 0, false, true},
     };
     static const char *const sets[] = {"portable", "avx2", "avx512"};
-    static const how plain = {1, 1, 0, -1, 0, false};
+    static const how plain = {1, 1, 0, -1, 0, false, false};
     task t = make_task(rule, pre, d);
     size_t size = ROUNDS * d * sizeof(float);
     float *expected = malloc(size);
@@ -315,7 +346,7 @@ static void what_one_rank_fails_with_all_return(void)
         task t = make_task(infos[i].name, "", (size_t)4 * CSL_TILE);
         float *out = malloc(t.d * sizeof *out);
         for (uint32_t call = 0; call < 3; call++) {
-            how way = {4, 1, CSL_TILE, (int)(csl_test_random() % 4), call, false};
+            how way = {4, 1, CSL_TILE, (int)(csl_test_random() % 4), call, false, false};
             checkpoint *state = create_checkpoint(t.d);
             csl_status statuses[RANKS_MAX];
             run_round(&t, &way, 0, state, out, statuses);
@@ -334,7 +365,7 @@ static void ranks_with_different_tasks_all_refuse(void)
 {
     task t = make_task("median", "", (size_t)4 * CSL_TILE);
     float *out = malloc(t.d * sizeof *out);
-    how way = {3, 1, 0, 2, 0, true};
+    how way = {3, 1, 0, 2, 0, true, false};
     checkpoint *state = create_checkpoint(t.d);
     csl_status statuses[RANKS_MAX];
     run_round(&t, &way, 0, state, out, statuses);

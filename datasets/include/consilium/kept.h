@@ -36,11 +36,13 @@ typedef struct csl_kept_writer csl_kept_writer;
 CSL_API CSL_MUST_CHECK csl_status csl_kept_create(const char *path,
                                                   const csl_kept_facts *facts,
                                                   csl_kept_writer **writer_out);
-/* The next row, all columns of it. Errors: E_RANGE (all are there), E_IO. */
-CSL_API CSL_MUST_CHECK csl_status csl_kept_append(csl_kept_writer *writer, const float *values);
+/* The next `count` values, row after row; none beyond the end of a row. Errors: E_RANGE, E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_kept_append(csl_kept_writer *writer,
+                                                  size_t count,
+                                                  const float *values);
 /* With the outcome so far in `status`: the file replaces an earlier one whole, or nothing is
- * changed and the first error comes back. The writer is gone either way. Errors: also E_STATE (rows
- * are missing). */
+ * changed and the first error comes back. The writer is gone either way. Errors: also E_STATE
+ * (values are missing). */
 CSL_API CSL_MUST_CHECK csl_status csl_kept_finish(csl_kept_writer *writer, csl_status status);
 
 #endif

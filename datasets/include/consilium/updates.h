@@ -69,11 +69,27 @@ CSL_API CSL_MUST_CHECK csl_status csl_updates_append(csl_updates_writer *writer,
  * first error comes back. The writer is gone either way. Errors: also E_STATE (rows are missing).
  */
 CSL_API CSL_MUST_CHECK csl_status csl_updates_finish(csl_updates_writer *writer, csl_status status);
-/* Writes `aggregate` [count] and the text attributes rule and report (JSON), or, where path ends in
- * ".npy", a NumPy array [count] of float32 alone; an earlier file stays whole until the new one is
- * complete. Errors: E_RANGE (path too long), E_IO. */
-CSL_API CSL_MUST_CHECK csl_status csl_aggregate_write(
-    const char *path, const float *aggregate, size_t count, const char *rule, const char *report);
+/* Writing an aggregate in pieces: `aggregate` [count] and the text attributes rule and report
+ * (JSON), or, where path ends in ".npy", a NumPy array [count] of float32 alone; an earlier file
+ * stays whole until the new one is complete. */
+typedef struct csl_aggregate_writer csl_aggregate_writer;
+/* Begins a file beside path. Errors: E_RANGE (path too long), E_NO_MEMORY, E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_create(const char *path,
+                                                       uint64_t count,
+                                                       csl_aggregate_writer **writer_out);
+/* The next `count` values. Errors: E_RANGE (more than there are), E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_append(csl_aggregate_writer *writer,
+                                                       size_t count,
+                                                       const float *values);
+/* Errors: E_IO. */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_describe(csl_aggregate_writer *writer,
+                                                         const char *rule,
+                                                         const char *report);
+/* With the outcome so far in `status`: the file replaces an earlier one whole, or nothing is
+ * changed and the first error comes back. The writer is gone either way. Errors: also E_STATE
+ * (values are missing). */
+CSL_API CSL_MUST_CHECK csl_status csl_aggregate_finish(csl_aggregate_writer *writer,
+                                                       csl_status status);
 /* Writes bytes to a file that appears whole or not at all. Errors: E_RANGE (path), E_IO. */
 CSL_API CSL_MUST_CHECK csl_status csl_bytes_write(const char *path, const void *bytes, size_t size);
 

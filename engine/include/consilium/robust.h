@@ -21,7 +21,8 @@ enum {
     CSL_RULE_PARAMETERS_MAX = 6,    /* parameters of one rule */
     CSL_SUBSETS_MAX = 1 << 20,      /* subsets that SMEA may have to look at */
     CSL_SEARCH_STEPS_MAX = 1 << 24, /* steps of MDA's search */
-    CSL_SKETCH_MAX = 65536          /* coordinates that DnC draws */
+    CSL_SKETCH_MAX = 65536,         /* coordinates that DnC draws */
+    CSL_STORE_COUNT = 1 << 20       /* columns that csl_aggregate_input.store gets at most */
 };
 
 /* Parameters of rules and pre-aggregators: X(symbol, name, paper default, byzfl default, least,
@@ -139,7 +140,7 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_spec_set_pre(csl_aggregate_spec 
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_check(const csl_aggregate_spec *spec,
                                                       uint32_t row_count);
 /* Are the rows read once only, unless some of them are refused? Then nothing is gained by keeping
- * them in memory. */
+ * them in memory, and the one pass, which writes too, may have to be repeated. */
 CSL_API bool csl_aggregate_reads_once(const csl_aggregate_spec *spec);
 
 /* How sums are added over the ranks that hold the columns. sum_int64 adds values [count] in place
@@ -199,6 +200,15 @@ typedef struct csl_aggregate_input {
     uint32_t round;
     csl_aggregate_exchange exchange;
     csl_aggregate_memory *memory; /* or NULL: every call is a first round */
+    /*
+     * Or NULL. Where the aggregate goes instead of to `out`: local columns [begin, begin + count)
+     * in ascending order, at most CSL_STORE_COUNT at a time; values: device, until the return.
+     * Columns that were stored are not read again, so that the aggregate may take the place of one
+     * of the rows, unless csl_aggregate_reads_once: there all may come a second time, which counts.
+     * A call that fails may have stored some.
+     */
+    csl_status (*store)(void *context, size_t begin, size_t count, const float *values);
+    void *store_context;
 } csl_aggregate_input;
 
 typedef enum csl_row_verdict {
@@ -241,13 +251,14 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_report_json(const csl_aggregate_
 CSL_API const char *csl_row_verdict_name(csl_row_verdict verdict);
 
 /*
- * Aggregates. out: device, [column_count] local columns of the aggregate. report_out may be NULL;
+ * Aggregates. out: device, [column_count] local columns of the aggregate; with input->store it is
+ * not used. report_out may be NULL;
  * else the caller destroys the report. Collective over the ranks of the exchange: what one rank
  * fails with, all return, also before any work; where several fail differently, the code nearest to
  * 0. Ranks that were handed different specifications, row counts, weights or rounds get
  * E_INVALID_ARG. Errors: those of csl_aggregate_check, E_NO_QUORUM (more rows refused than f),
- * E_NO_MEMORY, E_DEVICE, E_STATE (a failed round left the histories half written), what load
- * returns.
+ * E_NO_MEMORY, E_DEVICE, E_STATE (a failed round left what is kept half written), what load and
+ * store return.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate(const csl_aggregate_spec *spec,
                                                 const csl_aggregate_input *input,

@@ -4,13 +4,14 @@
  *
  * Memory of a rank that holds `own` of the d coordinates of n updates, in bytes:
  *
- *     4 n piece k + 4 own k + [root] 4 own k + [memory] 4 own m + [rank 0 of several] 4 d
- *     + 4096 n + 352 n^2
+ *     4 n piece k + [pieces, or read once] 4 own + [else, or k = 2] 4 min(piece, 2^20)
+ *     + [root] 4 own + [memory] 4 own m + [rank 0 of several] 4 min(d, 2^20) + 4096 n + 352 n^2
  *
  * with k = 1 on the device "host", 2 on others (host and device copies); m = 1 row for a rule that
- * keeps a centre, n for one that keeps histories. `piece` is `own` where
- * that stays below the limit; else the largest multiple of CSL_TILE that does, and the file is read
- * once per pass. The program and its libraries come on top.
+ * keeps a centre, n for one that keeps histories. `piece` is `own`, or a part of it for rules that
+ * read once, where that stays below the limit; else the largest multiple of CSL_TILE that does, and
+ * the file is read once per pass. Rules that read twice put the aggregate into the place of the
+ * first update's values, which are not needed any more. The program and its libraries come on top.
  */
 #ifndef CONSILIUM_AGGREGATE_FILE_H
 #define CONSILIUM_AGGREGATE_FILE_H
@@ -39,15 +40,6 @@ typedef struct csl_aggregate_outcome {
     uint64_t memory_size; /* bytes by the formula above */
     uint64_t piece_count; /* columns at a time */
 } csl_aggregate_outcome;
-
-/* Bytes by the formula above. */
-CSL_API uint64_t csl_aggregate_memory_size(uint32_t row_count,
-                                           uint64_t own_count,
-                                           uint64_t piece_count,
-                                           uint64_t gathered_count,
-                                           uint32_t kept_count,
-                                           bool has_root,
-                                           bool is_host);
 
 /* Collective. Refuses what can be refused before values are read; nothing is at `out` unless it is
  * complete, and `memory` is replaced last, after the other files are there: a call that fails can

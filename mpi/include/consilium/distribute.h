@@ -125,6 +125,19 @@ CSL_API CSL_MUST_CHECK csl_status csl_collect_coordinates(csl_communicator *comm
                                                           const csl_sharding *sharding,
                                                           const float *own,
                                                           float *vector);
+/* Coordinates of a message. */
+enum { CSL_STREAM_COUNT = 256 * CSL_TILE };
+/* Takes the next coordinates [begin, begin + count) of a vector, in ascending order. */
+typedef csl_status
+csl_take_coordinates(void *context, size_t begin, size_t count, const float *values);
+/* Collective. The same in pieces, to rank 0, which holds CSL_STREAM_COUNT coordinates of others
+ * at a time. What take fails with, rank 0 returns after all is received; the others know nothing of
+ * it: csl_agree follows. */
+CSL_API CSL_MUST_CHECK csl_status csl_stream_coordinates(csl_communicator *communicator,
+                                                         const csl_sharding *sharding,
+                                                         const float *own,
+                                                         csl_take_coordinates *take,
+                                                         void *context);
 
 /*
  * A vector of which every rank writes its coordinates and reads all: the global model. One for a
