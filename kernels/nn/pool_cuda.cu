@@ -137,11 +137,14 @@ static csl_status check_pool(const csl_pool_spec *spec)
 {
     for (int i = 0; i < 3; i++) {
         if (spec->window.stride[i] == 0 || spec->window.dilation[i] == 0 ||
-            spec->window.size[i] == 0 ||
-            spec->output.extent[i] != csl_window_output(spec->input.extent[i], &spec->window, i)) {
+            spec->window.size[i] == 0) {
+            return csl_fail(CSL_E_SHAPE,
+                            "pooling: expected size, stride and dilation above 0 on axis %d", i);
+        }
+        uint32_t expected = csl_window_output(spec->input.extent[i], &spec->window, i);
+        if (spec->output.extent[i] != expected) {
             return csl_fail(CSL_E_SHAPE, "pooling: expected %u outputs on axis %d, found %u",
-                            csl_window_output(spec->input.extent[i], &spec->window, i), i,
-                            spec->output.extent[i]);
+                            expected, i, spec->output.extent[i]);
         }
     }
     if (spec->input.channels != spec->output.channels) {

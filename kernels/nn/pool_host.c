@@ -127,11 +127,14 @@ static csl_status check_pool(const csl_pool_spec *spec)
 {
     for (int i = 0; i < 3; i++) {
         if (spec->window.stride[i] == 0 || spec->window.dilation[i] == 0 ||
-            spec->window.size[i] == 0 ||
-            spec->output.extent[i] != csl_window_output(spec->input.extent[i], &spec->window, i)) {
+            spec->window.size[i] == 0) {
+            return csl_fail(CSL_E_SHAPE,
+                            "pooling: expected size, stride and dilation above 0 on axis %d", i);
+        }
+        uint32_t expected = csl_window_output(spec->input.extent[i], &spec->window, i);
+        if (spec->output.extent[i] != expected) {
             return csl_fail(CSL_E_SHAPE, "pooling: expected %u outputs on axis %d, found %u",
-                            csl_window_output(spec->input.extent[i], &spec->window, i), i,
-                            spec->output.extent[i]);
+                            expected, i, spec->output.extent[i]);
         }
     }
     if (spec->input.channels != spec->output.channels) {
@@ -157,8 +160,7 @@ csl_status csl_host_max_pool_forward(csl_device *device,
     size_t row = (size_t)extent[2] * spec->output.channels;
     size_t row_count = (size_t)extent[0] * extent[1];
     size_t input_count = csl_shape_count(spec->input);
-    int thread_count = csl_nn_threads(device, input_count * batch);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, input_count *batch)) schedule(static)
     for (size_t i = 0; i < row_count * batch; i++) {
         size_t in_image = i % row_count;
         max_row(spec, x + i / row_count * input_count, (uint32_t)(in_image / extent[1]),
@@ -257,8 +259,7 @@ csl_status csl_host_max_pool_backward(csl_device *device,
     size_t row_count = (size_t)extent[0] * extent[1];
     bool store = windows_are_apart(&spec->window) && spec->input.channels % CSL_LANES == 0;
     bool clear = !store || !windows_tile(spec);
-    int thread_count = csl_nn_threads(device, input_count * batch);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, input_count *batch)) schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         const float *gradient = dy + image * output_count;
         const uint32_t *where = index + image * output_count;
@@ -334,8 +335,7 @@ csl_status csl_host_average_pool_forward(
     size_t row = (size_t)extent[2] * spec->output.channels;
     size_t row_count = (size_t)extent[0] * extent[1];
     size_t input_count = csl_shape_count(spec->input);
-    int thread_count = csl_nn_threads(device, input_count * batch);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, input_count *batch)) schedule(static)
     for (size_t i = 0; i < row_count * batch; i++) {
         size_t in_image = i % row_count;
         average_row(spec, x + i / row_count * input_count, (uint32_t)(in_image / extent[1]),
@@ -373,8 +373,7 @@ csl_status csl_host_average_pool_backward(
     size_t input_count = csl_shape_count(spec->input);
     size_t row = (size_t)extent[2] * spec->output.channels;
     size_t row_count = (size_t)extent[0] * extent[1];
-    int thread_count = csl_nn_threads(device, input_count * batch);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, input_count *batch)) schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         float *target = dx + image * input_count;
         memset(target, 0, input_count * sizeof *target);

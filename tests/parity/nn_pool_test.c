@@ -53,6 +53,7 @@ static void check_max(nn_case *c, const pool_shape *shape)
         x->host[i] = (float)((int)(x->host[i] * 3.0F)) - 1.0F;
     }
     nn_upload(c, x);
+    CU_ASSERT_FATAL(out_count > 0);
     uint32_t *expected = malloc(out_count * sizeof *expected);
     CHECK_OK(c->ops->max_pool_forward(c->device, &spec, x->device, shape->batch, y->device,
                                       (uint32_t *)(void *)index->device));
@@ -104,6 +105,17 @@ static void run_bad_specs(nn_case *c)
     spec = spec_of(&shapes[0]);
     spec.output.channels++;
     CHECK_STATUS(c->ops->average_pool_forward(c->device, &spec, NULL, 1, NULL), CSL_E_SHAPE);
+    for (int axis = 0; axis < 3; axis++) {
+        spec = spec_of(&shapes[0]);
+        spec.window.stride[axis] = 0;
+        CHECK_STATUS(c->ops->max_pool_forward(c->device, &spec, NULL, 1, NULL, NULL), CSL_E_SHAPE);
+        spec = spec_of(&shapes[0]);
+        spec.window.dilation[axis] = 0;
+        CHECK_STATUS(c->ops->max_pool_backward(c->device, &spec, NULL, NULL, 1, NULL), CSL_E_SHAPE);
+        spec = spec_of(&shapes[0]);
+        spec.window.size[axis] = 0;
+        CHECK_STATUS(c->ops->average_pool_backward(c->device, &spec, NULL, 1, NULL), CSL_E_SHAPE);
+    }
 }
 
 static void pools_with_wrong_shapes_are_refused(void)
