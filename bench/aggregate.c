@@ -105,7 +105,7 @@ static bool parse(int argc, char **argv, aggregate_options *o)
                                           {"device", required_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    uint64_t one[LIST_MAX];
+    uint64_t one[LIST_MAX] = {0};
     int option;
     optind = 1;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -174,7 +174,7 @@ static csl_status choose_rules(aggregate_options *o)
         }
     } else {
         const char *at = o->rules;
-        for (size_t length = strcspn(at, ","); at; at = at[length] ? at + length + 1 : NULL) {
+        for (size_t length = 0; at; at = at[length] ? at + length + 1 : NULL) {
             length = strcspn(at, ",");
             CSL_TRY(add_name(o, at, length));
         }

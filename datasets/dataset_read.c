@@ -330,7 +330,7 @@ static csl_status
 read_metadata(const csl_h5_file *file, csl_findings *findings, csl_dataset_metadata *metadata)
 {
 #define READ_FIELD(field, object, attribute)                                                       \
-    if (csl_h5_exists(file, object) || object[1] == 0) {                                           \
+    if (csl_h5_exists(file, object) || (object)[1] == 0) {                                         \
         if (csl_h5_has_attribute(file, object, attribute)) {                                       \
             CSL_TRY(csl_finding(findings, csl_h5_read_text(file, object, attribute,                \
                                                            metadata->field, CSL_TEXT_MAX)));       \

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#define ZLIB_CONST /* input of const bytes */
 #include <zlib.h>
 
 enum { FILTERS_MAX = 3, PIECE_SIZE = 65536 };
@@ -98,7 +99,7 @@ static uint64_t inflated_size(const uint8_t *bytes, uint64_t size, uint64_t limi
     while (verdict == Z_OK && written <= limit) {
         if (unpacker.avail_in == 0 && read < size) {
             uint64_t left = size - read;
-            unpacker.next_in = (Bytef *)(uintptr_t)(bytes + read);
+            unpacker.next_in = (const Bytef *)(bytes + read);
             unpacker.avail_in = left < PIECE_SIZE ? (uInt)left : PIECE_SIZE;
             read += unpacker.avail_in;
         }

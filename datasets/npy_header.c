@@ -57,7 +57,7 @@ static bool take_number(npy_walk *walk, uint64_t *value_out)
 
 static csl_status take_type(npy_walk *walk, const char *where, csl_npy_header *header)
 {
-    char word[16];
+    char word[16] = "";
     if (!take_word(walk, word, sizeof word)) {
         return csl_fail(CSL_E_FORMAT, "%s: expected a simple element type, found a structured one",
                         where);

@@ -340,10 +340,10 @@ static void release(csl_file_aggregation *a)
     if (a->aggregate != a->host_block) {
         free(a->aggregate);
     }
+    if (a->host_block != a->device_block) {
+        free(a->host_block);
+    }
     if (a->device) {
-        if (a->host_block != a->device_block) {
-            free(a->host_block);
-        }
         csl_device_free(a->device, a->device_block);
         csl_device_free(a->device, a->root);
         csl_aggregate_memory_destroy(a->memory);

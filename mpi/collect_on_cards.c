@@ -29,7 +29,7 @@ csl_status csl_cards_allocate(csl_collector *collector, uint32_t own_count_max)
     }
     /* A piece of each row is received once, or sent to every other rank. */
     size_t message_max = (size_t)collector->row_count_max * sharding->rank_count;
-    cards->messages = malloc(message_max * sizeof *cards->messages);
+    cards->messages = malloc((message_max + 1) * sizeof *cards->messages);
     cards->marks = calloc(cards->mark_count, sizeof *cards->marks);
     if (!cards->messages || !cards->marks) {
         return csl_fail(CSL_E_NO_MEMORY, "collector of %u updates", collector->row_count_max);

@@ -109,7 +109,7 @@ static csl_status exchange_verdicts(csl_communicator *communicator, verdict own,
     return csl_broadcast(communicator, worst, sizeof *worst, 0);
 }
 
-csl_status csl_agree(csl_communicator *communicator, csl_status status)
+csl_status(csl_agree)(csl_communicator *communicator, csl_status status)
 {
     if (communicator->broken) {
         return status != CSL_OK ? status : csl_fail(CSL_E_COMM, "communication failed earlier");
@@ -171,25 +171,11 @@ csl_status csl_sum_integers(csl_communicator *communicator, int64_t *values, siz
     return CSL_OK;
 }
 
-static csl_status begin_message(csl_communicator *communicator,
-                                bool send,
-                                char *buffer,
-                                size_t size,
-                                uint32_t rank,
-                                int tag,
-                                MPI_Request *request)
+static csl_status check_size(size_t size)
 {
-    if (size > INT_MAX) {
-        return csl_fail(CSL_E_RANGE, "a message of %zu bytes, at most %d", size, INT_MAX);
-    }
-    if (send) {
-        CSL_MPI(communicator, MPI_Isend(buffer, (int)size, MPI_BYTE, (int)rank, tag,
-                                        communicator->data, request));
-    } else {
-        CSL_MPI(communicator, MPI_Irecv(buffer, (int)size, MPI_BYTE, (int)rank, tag,
-                                        communicator->data, request));
-    }
-    return CSL_OK;
+    return size <= INT_MAX
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE, "a message of %zu bytes, at most %d", size, INT_MAX);
 }
 
 csl_status csl_send_begin(csl_communicator *communicator,
@@ -199,9 +185,10 @@ csl_status csl_send_begin(csl_communicator *communicator,
                           uint32_t tag,
                           MPI_Request *request_out)
 {
-    /* MPI-3's C interface takes const buffers; the shared helper does not write when it sends. */
-    char *bytes = (char *)(uintptr_t)buffer;
-    return begin_message(communicator, true, bytes, size, rank, (int)tag, request_out);
+    CSL_TRY(check_size(size));
+    CSL_MPI(communicator, MPI_Isend(buffer, (int)size, MPI_BYTE, (int)rank, (int)tag,
+                                    communicator->data, request_out));
+    return CSL_OK;
 }
 
 csl_status csl_receive_begin(csl_communicator *communicator,
@@ -211,7 +198,10 @@ csl_status csl_receive_begin(csl_communicator *communicator,
                              uint32_t tag,
                              MPI_Request *request_out)
 {
-    return begin_message(communicator, false, buffer, size, rank, (int)tag, request_out);
+    CSL_TRY(check_size(size));
+    CSL_MPI(communicator, MPI_Irecv(buffer, (int)size, MPI_BYTE, (int)rank, (int)tag,
+                                    communicator->data, request_out));
+    return CSL_OK;
 }
 
 /* One collective for all parts; its counts are ints, so it is for less than PIECE_SIZE together. */
@@ -263,9 +253,12 @@ csl_status csl_gather(csl_communicator *communicator, void *buffer, const uint64
         for (uint64_t begin = parts[rank]; begin < parts[rank + 1]; begin += PIECE_SIZE) {
             uint64_t left = parts[rank + 1] - begin;
             MPI_Request request = MPI_REQUEST_NULL;
-            CSL_TRY(begin_message(communicator, communicator->rank != 0, (char *)buffer + begin,
-                                  left < PIECE_SIZE ? left : PIECE_SIZE,
-                                  communicator->rank == 0 ? rank : 0, CSL_TAG_GATHER, &request));
+            size_t piece = left < PIECE_SIZE ? left : PIECE_SIZE;
+            char *place = (char *)buffer + begin;
+            CSL_TRY(
+                communicator->rank == 0
+                    ? csl_receive_begin(communicator, place, piece, rank, CSL_TAG_GATHER, &request)
+                    : csl_send_begin(communicator, place, piece, 0, CSL_TAG_GATHER, &request));
             CSL_TRY(csl_wait(communicator, &request, 1));
         }
     }

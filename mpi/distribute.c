@@ -138,8 +138,10 @@ csl_status csl_collector_create(csl_communicator *communicator,
                         CSL_ROWS_MAX, row_count_max, sharding->total);
     }
     csl_collector *collector = calloc(1, sizeof *collector);
-    csl_status status = collector ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "collector");
-    if (collector) {
+    csl_status status = CSL_E_NO_MEMORY;
+    if (!collector) {
+        status = csl_fail(CSL_E_NO_MEMORY, "collector");
+    } else {
         collector->communicator = communicator;
         collector->sharding = *sharding;
         collector->row_count_max = row_count_max;

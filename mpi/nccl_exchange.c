@@ -11,11 +11,14 @@ share_reason(csl_communicator *communicator, char *reason, size_t reason_size, b
     uint32_t rank = csl_communicator_rank(communicator);
     uint32_t size = csl_communicator_size(communicator);
     int64_t *unable = calloc(size, sizeof *unable);
-    CSL_TRY(csl_agree(communicator, unable ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "NCCL")));
-    unable[rank] = *reason != 0;
-    csl_status status = csl_sum_integers(communicator, unable, size);
+    csl_status status =
+        csl_agree(communicator, unable ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "NCCL"));
+    if (status == CSL_OK) {
+        unable[rank] = *reason != 0;
+        status = csl_sum_integers(communicator, unable, size);
+    }
     uint32_t first = 0;
-    while (first < size && unable[first] == 0) {
+    while (status == CSL_OK && first < size && unable[first] == 0) {
         first++;
     }
     free(unable);

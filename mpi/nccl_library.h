@@ -20,7 +20,8 @@
     X(ncclGetErrorString)
 
 typedef struct csl_nccl_calls {
-#define CSL_NCCL_FIELD(name) __typeof__(&(name)) name;
+#define CSL_NCCL_FIELD(name)                                                                       \
+    __typeof__(&(name)) name; /* NOLINT(bugprone-macro-parentheses): a declarator */
     CSL_NCCL_CALLS(CSL_NCCL_FIELD)
 #undef CSL_NCCL_FIELD
 } csl_nccl_calls;

@@ -137,9 +137,9 @@ static csl_status finish(csl_federated_run *run)
     double *matrix = NULL;
     if (run->study->evaluation.cross_site) {
         matrix = calloc((size_t)(count + 1) * count, sizeof *matrix);
-        CSL_TRY(csl_agree(run->communicator,
-                          matrix ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "cross-site matrix")));
-        csl_status status = csl_run_cross_site(run, matrix);
+        csl_status status = matrix ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "cross-site matrix");
+        status = csl_agree(run->communicator, status);
+        status = status == CSL_OK ? csl_run_cross_site(run, matrix) : status;
         if (status != CSL_OK) {
             free(matrix);
             return status;

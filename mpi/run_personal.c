@@ -30,7 +30,7 @@ write_one(const csl_federated_run *run, uint32_t institution, const float *local
     return csl_model_write(path, run->spec, model, run->study_sha256, run->state->round);
 }
 
-/* local: [what stays at an institution]; model: [parameters], on rank 0. */
+/* local: [what stays at an institution]; model: [parameters] on rank 0, else NULL. */
 static csl_status write_all(csl_federated_run *run, float *local, float *model)
 {
     size_t size = csl_federation_local_count(run->federation) * sizeof *local;
@@ -40,7 +40,7 @@ static csl_status write_all(csl_federated_run *run, float *local, float *model)
             memcpy(local, csl_run_local(run, i)->state->local, size);
         }
         CSL_TRY(csl_broadcast(run->communicator, local, size, owner));
-        csl_status status = run->rank == 0 ? write_one(run, i, local, model) : CSL_OK;
+        csl_status status = model ? write_one(run, i, local, model) : CSL_OK;
         CSL_TRY(csl_agree(run->communicator, status));
     }
     return CSL_OK;

@@ -165,6 +165,7 @@ static bool may_be_refused(const csl_federated_run *run)
 static csl_status train_shard(shard_work *work)
 {
     csl_gradient_exchange exchange = csl_shard_group_exchange(work->group, work->position);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): works[0] is there, no group is empty */
     csl_trainer **slot = &work->local->trainers[work->position];
     if (!*slot) {
         CSL_TRY(make_trainer(work, &exchange));
@@ -448,7 +449,12 @@ static csl_status train_all(csl_federated_run *run, uint32_t round)
 static csl_status gather_reports(csl_federated_run *run)
 {
     uint64_t *parts = calloc(run->rank_count + 1, sizeof *parts);
-    CSL_TRY(csl_agree(run->communicator, parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "reports")));
+    csl_status status =
+        csl_agree(run->communicator, parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "reports"));
+    if (status != CSL_OK) {
+        free(parts);
+        return status;
+    }
     uint32_t institution = 0;
     uint32_t count = run->study->institutions.count;
     for (uint32_t rank = 0; rank < run->rank_count; rank++) {
@@ -458,7 +464,7 @@ static csl_status gather_reports(csl_federated_run *run)
         }
     }
     parts[run->rank_count] = count * sizeof *run->reports;
-    csl_status status = csl_gather(run->communicator, run->reports, parts);
+    status = csl_gather(run->communicator, run->reports, parts);
     free(parts);
     return status;
 }

@@ -92,11 +92,12 @@ open_all(csl_communicator *communicator, csl_shared_memory *shared, announcement
 {
     uint32_t size = communicator->size;
     uint64_t *parts = malloc((size + 1) * sizeof *parts);
-    CSL_TRY(csl_agree(communicator, parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "shared memory")));
-    for (uint32_t rank = 0; rank <= size; rank++) {
+    csl_status status =
+        csl_agree(communicator, parts ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "shared memory"));
+    for (uint32_t rank = 0; status == CSL_OK && rank <= size; rank++) {
         parts[rank] = rank * sizeof *all;
     }
-    csl_status status = csl_gather_all(communicator, all, parts);
+    status = status == CSL_OK ? csl_gather_all(communicator, all, parts) : status;
     free(parts);
     CSL_TRY(status);
     int64_t missing = 0;
@@ -137,8 +138,8 @@ csl_status csl_shared_memory_create(csl_communicator *communicator,
     }
     free(all);
     if (status != CSL_OK || !everywhere) {
-        if (shared && regions && !shared->regions) {
-            free(regions);
+        if (!shared || !shared->regions) {
+            free(regions); /* not yet its own */
         }
         csl_shared_memory_destroy(shared);
         *shared_out = status == CSL_OK ? NULL : *shared_out;

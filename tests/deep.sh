@@ -37,15 +37,19 @@ fuzz_long() {
 }
 
 tidy_all() {
-    git ls-files '*.c' | grep -v '^tests/cudasim/' | xargs -P "$jobs" -n 4 "$tool" -p "$release" --quiet
+    git ls-files '*.c' | grep -Ev '^tests/(cudasim|install)/' |
+        xargs -P "$jobs" -n 4 "$tool" -p "$release" --quiet
 }
 
+# oneDNN's AVX2 code for products, made at run time, reads vectors past the end of its own blocks,
+# and no suppression can name it; its SSE4.1 code does not.
 valgrind_all() {
     for test in "$release"/tests/unit/unit_*; do
         [ -x "$test" ] && [ -f "$test" ] || continue
         code=0
-        OMP_NUM_THREADS=1 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite \
-            --suppressions=tests/support/valgrind.supp --error-exitcode=9 "$test" || code=$?
+        DNNL_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=1 valgrind --quiet --leak-check=full \
+            --errors-for-leak-kinds=definite --suppressions=tests/support/valgrind.supp \
+            --error-exitcode=9 "$test" || code=$?
         [ "$code" = 0 ] || [ "$code" = 77 ] || { echo "valgrind: $test"; return 1; }
     done
 }

@@ -103,7 +103,7 @@ csl_status csl_unhex(const char *text, size_t size, void *bytes_out)
     }
     uint8_t *target = bytes_out;
     for (size_t i = 0; i < size; i++) {
-        target[i] = (uint8_t)(digit_value(text[2 * i]) << 4 | digit_value(text[2 * i + 1]));
+        target[i] = (uint8_t)(digit_value(text[2 * i]) * 16 + digit_value(text[2 * i + 1]));
     }
     return CSL_OK;
 }

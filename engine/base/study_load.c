@@ -117,8 +117,8 @@ static csl_status read_layers(const csl_yaml *yaml, const csl_yaml_node *node, c
                         "%s: model.layers: expected a list of at most %d layers, found %s", place,
                         CSL_LAYERS_MAX, found);
     }
-    csl_study_layer *layers = node->child_count ? calloc(node->child_count, sizeof *layers) : NULL;
-    if (node->child_count && !layers) {
+    csl_study_layer *layers = calloc((size_t)node->child_count + 1, sizeof *layers);
+    if (!layers) {
         return csl_fail(CSL_E_NO_MEMORY, "no memory for %u layers", node->child_count);
     }
     free(study->model.layers);

@@ -125,8 +125,8 @@ void csl_model_spec_operations(const csl_model_spec *spec,
         double products = (double)csl_shape_count(node->out) * (double)csl_shape_count(node->in);
         if (node->kind == CSL_LAYER_CONV) {
             const uint32_t *size = node->window.size;
-            products = (double)csl_shape_count(node->out) * size[0] * size[1] * size[2] *
-                       (node->in.channels / node->layer->groups);
+            uint32_t inputs = node->in.channels / node->layer->groups;
+            products = (double)csl_shape_count(node->out) * size[0] * size[1] * size[2] * inputs;
         }
         *forward_out += 2.0 * products;
         /* The first layer needs no gradient of its input. */
@@ -138,7 +138,8 @@ void csl_model_spec_operations(const csl_model_spec *spec,
 /* Inputs of one output: the product of all extents but the first. */
 static double fan_in(const csl_tensor *tensor)
 {
-    return (double)(tensor->count / tensor->extent[0]);
+    size_t inputs = tensor->count / tensor->extent[0];
+    return (double)inputs;
 }
 
 static void draw_weights(const csl_tensor *tensor, bool is_last, csl_random *random, float *values)

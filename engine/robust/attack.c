@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define P(symbol) CSL_ATTACK_##symbol
-#define NO_MORE   -1
+#define NO_MORE   (-1)
 
 typedef struct attack_entry {
     csl_attack_info info;

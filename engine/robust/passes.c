@@ -51,7 +51,10 @@ static csl_status meet(const csl_aggregate_input *input, csl_status own, int64_t
     return sum >= FAILURE ? agree_on_failure(input, own) : CSL_OK;
 }
 
-csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n)
+csl_status(csl_exchange)(const csl_aggregate_input *input,
+                         csl_status own,
+                         int64_t *values,
+                         size_t n)
 {
     int64_t doubts = 0;
     CSL_TRY(meet(input, own, &doubts));
@@ -60,7 +63,7 @@ csl_status csl_exchange(const csl_aggregate_input *input, csl_status own, int64_
                : CSL_OK;
 }
 
-csl_status csl_share(csl_aggregation *a, csl_status own, int64_t *values, size_t n)
+csl_status(csl_share)(csl_aggregation *a, csl_status own, int64_t *values, size_t n)
 {
     if (a->parted) {
         return own;

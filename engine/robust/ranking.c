@@ -127,7 +127,7 @@ static uint64_t select_key(uint64_t *keys, uint32_t n, uint32_t k)
 
 csl_status csl_order_statistic(const double *values, uint32_t n, uint32_t k, double *value_out)
 {
-    uint64_t *keys = malloc(((size_t)n + 1) * sizeof *keys);
+    uint64_t *keys = calloc((size_t)n + 1, sizeof *keys);
     if (!keys) {
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory to rank %u values", n);
     }

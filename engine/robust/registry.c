@@ -37,7 +37,7 @@ static int64_t bulyan_bound(uint32_t n, csl_preset preset)
 }
 
 #define P(symbol) CSL_PARAMETER_##symbol
-#define NO_MORE   -1
+#define NO_MORE   (-1)
 
 static const csl_rule rules[] = {
     {{"mean",

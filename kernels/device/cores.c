@@ -13,15 +13,18 @@ enum { GROUP_PATH_MAX = 4096 };
 static uint32_t granted_by(const char *folder)
 {
     char path[2 * GROUP_PATH_MAX + 16];
-    unsigned long long quota = 0;
-    unsigned long long period = 0;
+    char line[64] = "";
     snprintf(path, sizeof path, "%s/cpu.max", folder);
     FILE *file = fopen(path, "r");
-    int found = file ? fscanf(file, "%llu %llu", &quota, &period) : 0;
+    char *end = line;
+    bool found = file && fgets(line, sizeof line, file);
+    unsigned long long quota = found ? strtoull(line, &end, 10) : 0;
+    found = end != line;
+    unsigned long long period = found ? strtoull(end, NULL, 10) : 0;
     if (file) {
         fclose(file);
     }
-    if (found != 2 || period == 0) {
+    if (!found || period == 0) {
         return UINT32_MAX;
     }
     unsigned long long cores = quota / period + (quota % period != 0);

@@ -51,8 +51,8 @@ csl_status csl_host_linear_forward(csl_device *device,
     if (!bias && !relu) {
         return CSL_OK;
     }
-    int thread_count = csl_nn_threads(device, (size_t)batch * out_count);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, (size_t)batch *out_count))             \
+    schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         add_bias(bias, out_count, relu, y + (size_t)image * out_count);
     }

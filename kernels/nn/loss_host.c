@@ -50,8 +50,8 @@ csl_status csl_host_softmax_loss(csl_device *device,
                             class_count - 1, labels[image], image);
         }
     }
-    int thread_count = csl_nn_threads(device, (size_t)batch * class_count * 8);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, (size_t)batch *class_count * 8))       \
+    schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         size_t at = (size_t)image * class_count;
         loss[image] = (float)softmax_image(logits + at, (uint32_t)labels[image], class_count, scale,
@@ -72,8 +72,8 @@ csl_status csl_host_sigmoid_loss(csl_device *device,
                                  float *dlogits,
                                  float *probabilities)
 {
-    int thread_count = csl_nn_threads(device, (size_t)batch * label_count * 8);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, (size_t)batch *label_count * 8))       \
+    schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         double sum = 0.0;
         for (uint32_t k = 0; k < label_count; k++) {
@@ -107,8 +107,8 @@ csl_status csl_host_squared_loss(csl_device *device,
                                  float *loss,
                                  float *dy)
 {
-    int thread_count = csl_nn_threads(device, (size_t)batch * output_count);
-#pragma omp parallel for num_threads(thread_count) schedule(static)
+#pragma omp parallel for num_threads(csl_nn_threads(device, (size_t)batch *output_count))          \
+    schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         double sum = 0.0;
         for (uint32_t k = 0; k < output_count; k++) {

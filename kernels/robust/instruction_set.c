@@ -54,10 +54,10 @@ static const csl_robust_variant *best(void)
         return variant;
     }
     size_t i = 0;
-    while (variants_[i]->emulated || !processor_runs(variants_[i])) {
-        i++; /* ends: the portable one runs everywhere */
+    while (i < VARIANT_COUNT - 1 && (variants_[i]->emulated || !processor_runs(variants_[i]))) {
+        i++;
     }
-    return variants_[i];
+    return variants_[i]; /* at last the portable one, which runs everywhere */
 }
 
 const csl_robust_variant *csl_robust_variant_get(void)

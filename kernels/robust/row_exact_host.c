@@ -252,8 +252,8 @@ csl_status csl_host_row_squared_norms(csl_device *device,
         return csl_fail(CSL_E_INVALID_ARG, "row_squared_norms: expected sums, found NULL");
     }
     size_t chunks = count / NORM_CHUNK + (count % NORM_CHUNK != 0);
-    int threads = csl_host_threads(device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (row_count * chunks > 1)
+#pragma omp parallel for schedule(dynamic, 1)                                                      \
+    num_threads(csl_host_threads(device)) if (row_count * chunks > 1)
     for (size_t task = 0; task < row_count * chunks; task++) {
         size_t i = task / chunks;
         size_t begin = task % chunks * NORM_CHUNK;

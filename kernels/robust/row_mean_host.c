@@ -21,11 +21,10 @@ static void sum_rows(csl_device *device,
                      uint32_t *host_magnitude)
 {
     const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
     uint32_t largest = 0;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)       \
-    reduction(max                                                                                  \
-              : largest)
+#pragma omp parallel for schedule(dynamic, 1)                                                      \
+    num_threads(csl_host_threads(device)) if (count > COLUMN_CHUNK) reduction(max                  \
+                                                                              : largest)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
         csl_float_state state = csl_float_enter();
         uint32_t found = variant->weighted_sum(rows, weights, row_count, begin,
@@ -135,14 +134,18 @@ csl_mix *csl_mix_create(const csl_robust_variant *variant,
     mix->mix_count = mix_count;
     mix->group_count = (mix_count + height - 1) / height;
     mix->start = calloc(mix->group_count + 1, sizeof *mix->start);
-    for (uint32_t g = 0; mix->start && g < mix->group_count; g++) {
+    if (!mix->start) {
+        csl_mix_destroy(mix);
+        return NULL;
+    }
+    for (uint32_t g = 0; g < mix->group_count; g++) {
         mix->start[g + 1] = mix->start[g] + list_group(mix, matrix, height, g, NULL, NULL);
     }
     /* One more entry: list_group writes a column of weights before it knows that all are zero. */
-    size_t entries = mix->start ? (size_t)mix->start[mix->group_count] + 1 : 0;
+    size_t entries = (size_t)mix->start[mix->group_count] + 1;
     mix->row = calloc(entries, sizeof *mix->row);
     mix->weights = calloc(entries * height, sizeof *mix->weights);
-    if (!mix->start || !mix->row || !mix->weights) {
+    if (!mix->row || !mix->weights) {
         csl_mix_destroy(mix);
         return NULL;
     }
@@ -186,7 +189,7 @@ csl_status csl_host_row_mix(csl_device *device,
     int threads = csl_host_threads(device);
     size_t panel_count = (size_t)row_count * CSL_MIX_COLUMNS;
     csl_mix *mix = csl_mix_create(variant, host_matrix, mix_count, row_count);
-    double *panels = malloc(panel_count * (size_t)threads * sizeof *panels);
+    double *panels = malloc((panel_count * (size_t)threads + 1) * sizeof *panels);
     if (!mix || !panels) {
         csl_mix_destroy(mix);
         free(panels);
@@ -217,8 +220,8 @@ csl_status csl_host_row_statistics(csl_device *device,
         return csl_fail(CSL_E_INVALID_ARG, "row_statistics: expected results, found NULL");
     }
     const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)
+#pragma omp parallel for schedule(dynamic, 1)                                                      \
+    num_threads(csl_host_threads(device)) if (count > COLUMN_CHUNK)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
         csl_float_state state = csl_float_enter();
         variant->statistics(host_rows, row_count, begin, chunk_end(begin, count), statistics);
@@ -239,8 +242,8 @@ csl_status csl_host_row_sign_filter(csl_device *device,
         return csl_fail(CSL_E_INVALID_ARG, "row_sign_filter: expected a row, found NULL");
     }
     const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > COLUMN_CHUNK)
+#pragma omp parallel for schedule(dynamic, 1)                                                      \
+    num_threads(csl_host_threads(device)) if (count > COLUMN_CHUNK)
     for (size_t begin = 0; begin < count; begin += COLUMN_CHUNK) {
         csl_float_state state = csl_float_enter();
         variant->sign_filter(host_rows, row_count, threshold, begin, chunk_end(begin, count),

@@ -121,11 +121,10 @@ csl_status csl_host_row_select(csl_device *device,
         return select_mixed(device, spec, host_rows, row_count, count, out);
     }
     const csl_robust_variant *variant = csl_robust_variant_get();
-    int threads = csl_host_threads(device);
     uint32_t largest = 0;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (count > SELECT_CHUNK)       \
-    reduction(max                                                                                  \
-              : largest)
+#pragma omp parallel for schedule(dynamic, 1)                                                      \
+    num_threads(csl_host_threads(device)) if (count > SELECT_CHUNK) reduction(max                  \
+                                                                              : largest)
     for (size_t begin = 0; begin < count; begin += SELECT_CHUNK) {
         size_t end = count - begin < SELECT_CHUNK ? count : begin + SELECT_CHUNK;
         csl_float_state state = csl_float_enter();

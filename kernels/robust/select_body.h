@@ -43,7 +43,7 @@ SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
     simd_key v[size];                                                                              \
     simd_magnitude most = *magnitude;                                                              \
     const simd_key last = simd_key_of(simd_set(INFINITY));                                         \
-    _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                        \
+    _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                      \
     {                                                                                              \
         v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i] + column, &most) : last;     \
     }                                                                                              \
@@ -58,7 +58,7 @@ SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
     static __attribute__((noinline)) void name(SORT_PARAMETERS)                                    \
     {                                                                                              \
         LOAD_ROWS(size, certain)                                                                   \
-        CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)       \
+        CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)     \
         {                                                                                          \
             simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
         }                                                                                          \
@@ -73,11 +73,11 @@ CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
         sort_32(rows, 32, column, magnitude, sorted);                                              \
         sort_##rest(rows + 32, row_count - 32, column, magnitude, sorted + 32 * SIMD_LANES);       \
         simd_key v[size];                                                                          \
-        _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)                                    \
+        _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                  \
         {                                                                                          \
             v[i] = simd_key_load(sorted + i * SIMD_LANES);                                         \
         }                                                                                          \
-        CSL_MERGE_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < size; i++)         \
+        CSL_MERGE_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)       \
         {                                                                                          \
             simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
         }                                                                                          \
@@ -99,14 +99,14 @@ DEFINE_SORT_AS(sort_part, 32, 0)
             simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
         }                                                                                          \
     }
-CSL_NETWORK_SIZES(DEFINE_MEDIAN)
+CSL_NETWORK_SIZES(DEFINE_MEDIAN) /* NOLINT(readability-function-size): one straight line each */
 
 typedef void sort_function(SORT_PARAMETERS);
 
 static sort_function *find_median(uint32_t row_count)
 {
 #define RETURN_MEDIAN(size)                                                                        \
-    if (row_count <= size) {                                                                       \
+    if (row_count <= (size)) {                                                                     \
         return median_##size;                                                                      \
     }
     CSL_NETWORK_SIZES(RETURN_MEDIAN)
@@ -116,7 +116,7 @@ static sort_function *find_median(uint32_t row_count)
 static sort_function *find_sort(uint32_t row_count)
 {
 #define RETURN_SORT(size)                                                                          \
-    if (row_count <= size) {                                                                       \
+    if (row_count <= (size)) {                                                                     \
         return sort_##size;                                                                        \
     }
     CSL_NETWORK_SIZES(RETURN_SORT)

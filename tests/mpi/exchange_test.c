@@ -133,7 +133,8 @@ static csl_status take_steps(shard_thread *one)
             continue;
         }
         CSL_TRY(exchange.sum(exchange.context, gradient, GRADIENT_COUNT, &loss));
-        one->wrong += loss != exchange.shard_count * (exchange.shard_count + 1) / 2;
+        uint32_t expected = exchange.shard_count * (exchange.shard_count + 1) / 2;
+        one->wrong += loss != expected;
         for (size_t i = 0; i < GRADIENT_COUNT; i++) {
             double sum = 0;
             for (uint32_t shard = 0; shard < exchange.shard_count; shard++) {
@@ -245,7 +246,7 @@ static void every_coordinate_has_one_rank_that_aggregates(void)
 static void submit_rows(
     csl_collector *collector, const uint32_t *owners, uint32_t round, size_t total, float *update)
 {
-    uint32_t order[ROWS];
+    uint32_t order[ROWS] = {0};
     for (uint32_t k = 0; k < ROWS; k++) {
         uint32_t j = (uint32_t)(csl_test_random() >> 8) % (k + 1);
         order[k] = order[j];

@@ -71,6 +71,7 @@ static void check_pass(nn_case *c,
     nn_array *y = nn_room(c, out_count), *dx = nn_room(c, in_count);
     nn_array *dweights = nn_room(c, weights->count);
     nn_array *dbias = nn_room(c, spec->output.channels);
+    CU_ASSERT_FATAL(bias != NULL || !spec->has_bias);
     const float *bias_device = spec->has_bias ? bias->device : NULL;
     float *dbias_device = spec->has_bias ? dbias->device : NULL;
 

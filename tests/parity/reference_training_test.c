@@ -178,6 +178,7 @@ static void draw_duel(const recipe *r, duel *d)
     csl_tensor *tensors = NULL;
     uint32_t tensor_count = 0;
     CHECK_OK(csl_model_spec_tensors(&d->spec, &tensors, &tensor_count, &d->count));
+    CU_ASSERT_FATAL(d->count > 0);
     d->start = calloc(d->count, sizeof *d->start);
     d->correction = r->has_correction ? calloc(d->count, sizeof *d->correction) : NULL;
     d->weights = calloc(ROUNDS * d->count, sizeof *d->weights);

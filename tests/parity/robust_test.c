@@ -433,7 +433,7 @@ static char *refusals(robust_place *p)
     double weights[3] = {1, 1, 1};
     uint64_t index = 8;
     float value = 0.0F;
-    float *const *out = (float *const *)(uintptr_t)p->rows;
+    float *const *out = csl_test_owned(p->rows);
     csl_select_spec bad[4] = {
         {.kind = CSL_SELECT_TRIMMED_MEAN, .trim = 2},
         {.kind = CSL_SELECT_MEAMED, .keep = 4},

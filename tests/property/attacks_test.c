@@ -452,6 +452,7 @@ aggregate(const problem *p, const float *sent, float *out, csl_aggregate_report 
 
 static bool krum_takes(const problem *p, const float *sent)
 {
+    CU_ASSERT_FATAL(p->d > 0);
     float *out = malloc(p->d * sizeof *out);
     csl_aggregate_report *report = NULL;
     CHECK_OK(aggregate(p, sent, out, &report));
@@ -519,6 +520,7 @@ static void fang_krum_is_picked_and_twice_as_far_is_not(void)
         check_rows(&p, s.mean, -1);
         if (p.report.factor >= 1e-5) {
             CU_ASSERT(krum_takes(&p, p.out));
+            CU_ASSERT_FATAL(p.d > 0);
             float *twice = malloc(p.d * sizeof *twice);
             for (size_t j = 0; j < p.d; j++) {
                 twice[j] = 2 * p.out[j];

@@ -31,10 +31,11 @@ static double multiply(const double *a, uint32_t n, const double *x, double *out
 static void fill_gram(double *a, uint32_t n, uint32_t rank, double common, double scale)
 {
     double *rows = malloc((size_t)n * rank * sizeof *rows);
-    for (size_t k = 0; rows && k < (size_t)n * rank; k++) {
+    CU_ASSERT_FATAL(rows != NULL);
+    for (size_t k = 0; k < (size_t)n * rank; k++) {
         rows[k] = uniform();
     }
-    for (uint32_t i = 0; rows && i < n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         for (uint32_t j = i; j < n; j++) {
             double sum = common;
             for (uint32_t k = 0; k < rank; k++) {
@@ -50,6 +51,7 @@ static void fill_gram(double *a, uint32_t n, uint32_t rank, double common, doubl
  * multiplications make of a random one has a larger Rayleigh quotient. */
 static void check_pair(const double *a, uint32_t n)
 {
+    CU_ASSERT_FATAL(a != NULL && n > 0);
     double *copy = malloc((size_t)n * n * sizeof *copy);
     double *v = calloc(n, sizeof *v);
     double *image = calloc(n, sizeof *image);

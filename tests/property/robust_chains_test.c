@@ -28,7 +28,7 @@ static double *copy_rows(const council *c)
  * not. */
 static void shift_and_corrupt(council *c, double common, double far, uint32_t hostile)
 {
-    double *away = malloc(c->d * sizeof *away);
+    double *away = calloc(c->d, sizeof *away);
     for (uint32_t i = 0; i < c->n; i++) {
         bool bad = i + hostile >= c->n;
         for (size_t j = 0; j < c->d; j++) {
@@ -208,7 +208,7 @@ static double objective(const council *c, const double *at)
 static void check_median(council *c, const char *what)
 {
     double *expected = ask_oracle(c);
-    double *found = malloc(c->d * sizeof *found);
+    double *found = calloc(c->d + 1, sizeof *found);
     CHECK_OK(decide(c, NULL));
     double most = 0;
     for (size_t j = 0; j < c->d; j++) {

@@ -228,7 +228,9 @@ static void foolsgold_pardons_and_stretches(void)
  */
 static void foolsgold_follows_the_row_without_the_common_part(void)
 {
-    for (common_ = 100; common_ <= 1e4; common_ *= 10) {
+    static const double commons[] = {100, 1e3, 1e4};
+    for (size_t k = 0; k < sizeof commons / sizeof *commons; k++) {
+        common_ = commons[k];
         double weight[ROWS] = {0};
         int odd = (int)(csl_test_random() % ROWS);
         draw_rows();

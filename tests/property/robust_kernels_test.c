@@ -55,6 +55,7 @@ static block
 make_block(const char *resource, uint32_t threads, uint32_t row_count, size_t count, data_kind kind)
 {
     block b = {NULL, row_count, count, NULL, NULL, NULL, NULL};
+    CU_ASSERT_FATAL(row_count > 0);
     CHECK_OK(csl_device_open(resource, threads, &b.device));
     b.host = malloc((size_t)row_count * count * sizeof *b.host + 1);
     b.rows = malloc(row_count * sizeof *b.rows);
@@ -77,7 +78,7 @@ make_block(const char *resource, uint32_t threads, uint32_t row_count, size_t co
 static void free_block(block *b)
 {
     for (uint32_t i = 0; i < b->row_count; i++) {
-        csl_device_free(b->device, (void *)(uintptr_t)b->rows[i]);
+        csl_device_free(b->device, csl_test_owned(b->rows[i]));
     }
     csl_device_free(b->device, b->out);
     csl_device_close(b->device);
@@ -345,7 +346,7 @@ static void check_selection(block *b)
 
 static double *draw_matrix(uint32_t mix_count, uint32_t row_count)
 {
-    double *matrix = malloc((size_t)mix_count * row_count * sizeof *matrix);
+    double *matrix = calloc((size_t)mix_count * row_count, sizeof *matrix);
     for (size_t k = 0; k < (size_t)mix_count * row_count; k++) {
         matrix[k] = csl_test_random() % 3 ? csl_test_uniform() : 0.0;
     }

@@ -50,21 +50,34 @@ static int run_peer(const char *rows, const char *out)
     return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
 }
 
-/* The rows, then the answers. */
+/* The next word of a file as a number; false at anything else. */
+static bool read_value(FILE *file, float *value_out)
+{
+    char word[64];
+    char *end = word;
+    if (fscanf(file, "%63s", word) == 1) {
+        *value_out = strtof(word, &end);
+    }
+    return end != word && *end == 0;
+}
+
+/* The rows, then the answers: a name, how many numbers follow, and these. */
 static bool read_answers(const char *path)
 {
     char name[40];
-    int count = 0;
+    float number = 0;
     FILE *file = fopen(path, "r");
     bool good = file != NULL;
     answer_count_ = -1;
-    while (good && fscanf(file, "%39s %d", name, &count) == 2) {
+    while (good && fscanf(file, "%39s", name) == 1) {
         bool first = answer_count_ < 0;
         float *values = first ? rows_ : answers_[answer_count_].values;
-        good = answer_count_ < ANSWERS_MAX - 1 && count > 0 &&
-               count <= (first ? ROWS * COLUMNS_MAX : columns_);
+        int most = first ? ROWS * COLUMNS_MAX : columns_;
+        good = answer_count_ < ANSWERS_MAX - 1 && read_value(file, &number) && number >= 1 &&
+               number <= (float)most;
+        int count = good ? (int)number : 0;
         for (int k = 0; good && k < count; k++) {
-            good = fscanf(file, "%f", &values[k]) == 1;
+            good = read_value(file, &values[k]);
         }
         if (first) {
             columns_ = count / ROWS;

@@ -86,6 +86,7 @@ static int64_t most_faults(const rule_case *which, uint32_t n)
 static problem make_problem(const rule_case *which, size_t d)
 {
     problem p = {.which = which, .d = d};
+    CU_ASSERT_FATAL(d > 0);
     p.n = 5 + below(strcmp(which->rule, "mda") == 0 ? 8 : 16);
     csl_aggregate_spec_init(&p.spec);
     snprintf(p.spec.rule, sizeof p.spec.rule, "%s", which->rule);
@@ -151,7 +152,7 @@ aggregate_at(const problem *p, const place *at, float *out, csl_aggregate_report
     }
     csl_device_free(device, memory);
     for (uint32_t i = 0; i < p->n; i++) {
-        csl_device_free(device, (void *)(uintptr_t)rows[i]);
+        csl_device_free(device, csl_test_owned(rows[i]));
     }
     free(rows);
     csl_device_close(device);

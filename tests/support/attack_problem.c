@@ -129,7 +129,7 @@ csl_status attack_at(problem *p, const place *at)
         csl_device_free(device, sent[k]);
     }
     for (uint32_t i = 0; i < p->n; i++) {
-        csl_device_free(device, (void *)(uintptr_t)rows[i]);
+        csl_device_free(device, csl_test_owned(rows[i]));
     }
     csl_device_free(device, previous);
     csl_device_close(device);

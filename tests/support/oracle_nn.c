@@ -213,7 +213,8 @@ void oracle_norm_forward(const csl_norm_spec *spec,
 {
     size_t count = csl_shape_count(spec->shape) * batch;
     size_t statistics = statistic_count(spec, batch);
-    double size = (double)(count / statistics);
+    size_t each = count / statistics;
+    double size = (double)each;
     if (!given) {
         memset(mean, 0, statistics * sizeof *mean);
         memset(inverse_deviation, 0, statistics * sizeof *inverse_deviation);
@@ -253,7 +254,8 @@ void oracle_norm_backward(const csl_norm_spec *spec,
     uint32_t channels = spec->shape.channels;
     size_t count = csl_shape_count(spec->shape) * batch;
     size_t statistics = statistic_count(spec, batch);
-    double size = (double)(count / statistics);
+    size_t each = count / statistics;
+    double size = (double)each;
     double *sum = calloc(statistics, sizeof *sum);
     double *product = calloc(statistics, sizeof *product);
     memset(dscale, 0, channels * sizeof *dscale);

@@ -134,8 +134,9 @@ void oracle_input_prepare(const csl_input_spec *spec,
         uint32_t c = (uint32_t)(i % channels);
         size_t voxel = i / channels % plane;
         size_t image = i / channels / plane;
-        double out[3] = {(double)(voxel / extent[2] / extent[1]),
-                         (double)(voxel / extent[2] % extent[1]), (double)(voxel % extent[2])};
+        size_t place[3] = {voxel / extent[2] / extent[1], voxel / extent[2] % extent[1],
+                           voxel % extent[2]};
+        double out[3] = {(double)place[0], (double)place[1], (double)place[2]};
         double position[3] = {out[0], out[1], out[2]};
         for (int a = 0; augment && a < 3; a++) {
             position[a] = (extent[a] - 1.0) / 2.0 + (double)augment[image].shift[a];

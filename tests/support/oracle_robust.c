@@ -307,7 +307,7 @@ bool oracle_rule(const char *name, const oracle_rows *rows, const double *weight
 
 static void nnm(oracle_rows *rows)
 {
-    double *mixed = calloc(rows->n * rows->d, sizeof *mixed);
+    double *mixed = calloc(rows->n * rows->d + 1, sizeof *mixed);
     for (uint32_t i = 0; mixed && i < rows->n; i++) {
         double score[ROWS_MOST];
         for (uint32_t j = 0; j < rows->n; j++) {

@@ -30,7 +30,8 @@ static void normalise(reference_trainer *t)
 {
     uint32_t channels = t->data->shape.channels;
     uint64_t values = t->train_count * pixel_count(t);
-    double n = (double)(values / channels);
+    uint64_t each = values / channels;
+    double n = (double)each;
     for (uint32_t c = 0; c < channels; c++) {
         double mean = 0.0, variance = 0.0;
         for (uint64_t k = c; k < values; k += channels) {

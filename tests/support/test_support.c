@@ -52,6 +52,13 @@ double csl_test_normal(void)
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * csl_test_uniform());
 }
 
+void *csl_test_owned(const void *lent)
+{
+    void *own;
+    memcpy(&own, &lent, sizeof own);
+    return own;
+}
+
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *walk)
 {
     (void)info;

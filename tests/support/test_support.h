@@ -5,6 +5,23 @@
 #include <CUnit/CUnit.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+
+#ifdef __clang_analyzer__ /* which does not see that a fatal assertion does not return */
+static inline CU_BOOL csl_test_assert(CU_BOOL value,
+                                      unsigned int line,
+                                      const char *condition,
+                                      const char *file,
+                                      const char *function,
+                                      CU_BOOL is_fatal)
+{
+    if (!value && is_fatal) {
+        abort();
+    }
+    return CU_assertImplementation(value, line, condition, file, function, is_fatal);
+}
+#define CU_assertImplementation csl_test_assert
+#endif
 
 typedef struct csl_test_case {
     const char *name;
@@ -35,6 +52,9 @@ double csl_test_normal(void);
 const char *csl_test_directory(void);
 /* Folder of the real medical data (CSL_DATA, else ../shared/data beside the checkout), or NULL. */
 const char *csl_test_data_directory(void);
+
+/* The memory behind a pointer that is const to its readers, for its owner. */
+void *csl_test_owned(const void *lent);
 
 /* Fails the test with both values in the message. */
 #define CHECK_STATUS(actual, expected)                                                             \

@@ -168,6 +168,7 @@ static void a_flipped_bit_is_refused_or_means_nothing(void)
     CHECK_OK(csl_dataset_write(path_to("whole.h5"), dataset));
     size_t size = 0;
     uint8_t *bytes = load(path_, &size);
+    CU_ASSERT_FATAL(bytes && size > 0);
     int refused = 0;
     for (int trial = 0; trial < 400; trial++) {
         size_t position = (size_t)(csl_test_random() % size);

@@ -271,6 +271,7 @@ static void a_damaged_state_is_refused(void)
     uint8_t *bytes = NULL;
     size_t size = 0;
     CHECK_OK(csl_run_state_encode(state, &bytes, &size));
+    CU_ASSERT_FATAL(bytes && size > 0);
     csl_run_state *read = NULL;
     for (size_t length = 0; length < size; length += 1 + length / 8) {
         CU_ASSERT(csl_run_state_decode(bytes, length, &read) != CSL_OK);

@@ -72,7 +72,7 @@ static void bounded_integers_are_uniform(void)
         counts[value]++;
     }
     for (int i = 0; i < BOUND; i++) {
-        CHECK_NEAR(counts[i], DRAWS / BOUND, 6.0 * sqrt(DRAWS / BOUND));
+        CHECK_NEAR(counts[i], (double)DRAWS / BOUND, 6.0 * sqrt((double)DRAWS / BOUND));
     }
     CHECK_U64(csl_random_below(&random, 1), 0);
     CHECK_U64(csl_random_below(&random, 0), 0);
