@@ -108,6 +108,7 @@ static csl_status create_report(const csl_aggregate_spec *spec,
         rows[i].institution = input->institutions ? input->institutions[i] : i;
         rows[i].score = NAN;
         rows[i].scale = 1;
+        rows[i].first_non_finite = -1;
     }
     *report_out = report;
     return CSL_OK;
@@ -125,9 +126,10 @@ static void free_rows(csl_aggregation *a)
     free(a->weight);
     free(a->chosen);
     free(a->reason);
+    free(a->shortened);
     a->mix = a->row_distance = a->row_norm = a->known_norm = a->scale = a->score = a->weight = NULL;
     a->row_of = a->chosen = NULL;
-    a->reason = NULL;
+    a->reason = a->shortened = NULL;
     a->blended = false;
     a->chosen_count = 0;
 }
@@ -146,6 +148,7 @@ static csl_status normalise_weights(csl_aggregation *a)
     if (a->spec->weights == CSL_WEIGHTS_CAPPED) {
         double median = 0;
         CSL_TRY(csl_median(a->live_weights, a->live_count, &median));
+        a->weight_cap = 2 * median;
         for (uint32_t i = 0; i < a->live_count; i++) {
             a->live_weights[i] = fmin(a->live_weights[i], 2 * median);
         }

@@ -25,6 +25,7 @@ typedef struct csl_aggregation {
     uint32_t live_count;
     uint32_t *live;       /* [live_count] index of the input row */
     double *live_weights; /* [live_count] by the weights policy, sum 1 */
+    double weight_cap;    /* twice the median weight, where weights are cut to it */
     /* Matrices over the points, stride point_count = live_count + CSL_EXTRA_POINTS. */
     uint32_t point_count;
     double *distance;        /* squared distances, or NULL */
@@ -47,9 +48,14 @@ typedef struct csl_aggregation {
     double *known_norm;   /* [row_count] squared, where it needs no distances; else NaN */
     uint32_t *row_of;     /* [live_count] virtual row that a live row is reported with */
     double *scale;        /* [live_count] product of all clipping factors */
-    const char **reason;  /* [row_count] why it was dropped, static text; NULL: by its score */
-    bool blended;         /* rows were mixed with their neighbours: scores are of mixtures */
-    double *score;        /* [row_count] what the rule ranked by; NaN at first */
+    /* [row_count] why it was not or not fully taken; "": by its score and `last_score` */
+    char (*reason)[CSL_REASON_MAX];
+    char (*shortened)[CSL_REASON_MAX]; /* [live_count] by what its scale came about, or "" */
+    double last_score;                 /* of the rows taken, the one nearest to being dropped */
+    bool takes_largest;                /* the rule takes the rows of the largest scores */
+    const char *despite;               /* why a row was dropped whose score is no worse, or NULL */
+    bool blended;  /* rows were mixed with their neighbours: scores are of mixtures */
+    double *score; /* [row_count] what the rule ranked by; NaN at first */
     /* What the rule decides. */
     csl_answer_kind kind;
     double *weight; /* [point_count] LINEAR */
@@ -227,8 +233,12 @@ csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs);
 /* Replaces the virtual rows by matrix [m][row_count] times them. */
 csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m);
 /* Scales virtual row r by factor[r] towards the origin. squared_norm: what those with a factor
- * other than 1 then have, or NaN. */
-csl_status csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm);
+ * other than 1 then have, or NaN; radius: the norm they are cut to, for the report. */
+csl_status
+csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm, double radius);
+/* Live row i, measured by `length` ("norm"), was cut to radius. */
+void csl_note_shortened(
+    csl_aggregation *a, uint32_t i, const char *length, double factor, double radius);
 /* The answer is sum_r weight[r] times virtual row r, plus remainder times the origin. */
 csl_status csl_answer_rows(csl_aggregation *a, const double *weight);
 /* The answer is the mean of the `keep` virtual rows first in the order of `score`. */
@@ -239,6 +249,11 @@ void csl_set_scores(csl_aggregation *a, const char *name, const double *score);
 /* margin: between the scores of the last row kept and the first one dropped; weight [row_count] is
  * 0 where a row is dropped. */
 void csl_set_margin(csl_aggregation *a, const double *score, const double *weight, bool largest);
+/* Why virtual row r was not or not fully taken, in printf's words. */
+__attribute__((format(printf, 3, 4))) void
+csl_explain(csl_aggregation *a, uint32_t r, const char *format, ...);
+/* "NAME SCORE, MORE above the last taken (LAST)", with the digits that tell them apart. */
+void csl_explain_score(csl_aggregation *a, uint32_t r, const char *name, double score, double last);
 void csl_report_fill(csl_aggregation *a);
 
 csl_status csl_rule_mean(csl_aggregation *a);

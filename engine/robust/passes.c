@@ -11,7 +11,6 @@ enum {
      * small block would be gone before the next launch. */
     BLOCK_SIZE = 1 << 20,
     CARD_BLOCK_SIZE = 1 << 25,
-    CENSUS_WORDS = sizeof(csl_row_census) / sizeof(int64_t),
     SUM_WORDS = sizeof(csl_exact_sum) / sizeof(int64_t)
 };
 
@@ -185,9 +184,7 @@ typedef struct gathering {
     uint32_t pivot;           /* to_centre is measured from this row, the centre or a live one */
     csl_exact_sum *to_centre; /* [live_count] squared distances, where they are all that is asked */
     csl_exact_sum *on_centre; /* [1 + live_count] inner products, of the centre itself first */
-    csl_row_census *census;   /* and what else its pass gives */
-    csl_exact_sum *spare;
-    csl_answer_pass *answer; /* written on the way, or NULL */
+    csl_answer_pass *answer;  /* written on the way, or NULL */
 } gathering;
 
 /* The same sums as among all rows, of the pairs with the centre only. */
@@ -221,30 +218,6 @@ static bool usable(const gathering *g, uint32_t row)
 {
     return csl_exact_value(&g->sums.norms[row]) <
            CSL_NORM_LIMIT; /* infinite where one value is not */
-}
-
-static csl_status census_block(csl_aggregation *a, const csl_block *columns, void *context)
-{
-    gathering *g = context;
-    return a->kernels->row_squared_norms(a->input->device, columns->rows, a->live_count,
-                                         columns->count, g->census, g->spare);
-}
-
-/* How many values of each row are not finite: asked only where some row cannot take part, since
- * it costs another pass. */
-static csl_status take_census(csl_aggregation *a, gathering *g)
-{
-    size_t n = a->live_count;
-    g->census = calloc(n, sizeof *g->census);
-    g->spare = calloc(n, sizeof *g->spare);
-    csl_status status = g->census && g->spare
-                            ? csl_visit(a, 0, NULL, census_block, g)
-                            : csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %zu rows", n);
-    status = csl_share(a, status, (int64_t *)g->census, n * CENSUS_WORDS);
-    for (size_t i = 0; status == CSL_OK && i < n; i++) {
-        a->report->rows[a->live[i]].non_finite = g->census[i].non_finite;
-    }
-    return status;
 }
 
 /* Finds the rows that cannot take part. Fills `lost` [live_count]. */
@@ -412,7 +385,7 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, bool writes)
         status = sort_out(a, &g, lost);
     }
     if (status == CSL_OK && a->report->refused_count > 0) {
-        status = take_census(a, &g);
+        status = csl_count_non_finite(a);
     }
     if (status == CSL_OK) {
         status = store_matrices(a, &g, lost);
@@ -422,8 +395,6 @@ csl_status csl_gather_sums(csl_aggregation *a, uint32_t needs, bool writes)
     }
     csl_answer_finish(g.answer);
     free(lost);
-    free(g.census);
-    free(g.spare);
     free(g.all);
     return status;
 }

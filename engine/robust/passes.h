@@ -28,6 +28,9 @@ size_t csl_cache_step(const csl_aggregation *a);
  * the origin needs none. Owned by the caller; NULL where there is no memory. */
 double *csl_live_mix(const csl_aggregation *a, const uint32_t *chosen, uint32_t chosen_count);
 
+/* refused.c: non_finite and first_non_finite of the live rows, for the report. Collective. */
+csl_status csl_count_non_finite(csl_aggregation *a);
+
 /* The last pass, one block at a time. */
 typedef struct csl_answer_pass csl_answer_pass;
 csl_status csl_answer_prepare(csl_aggregation *a, csl_answer_pass **pass_out);

@@ -74,7 +74,7 @@ static csl_status scale_to(csl_aggregation *a, double radius, double squared)
         double norm = sqrt(a->row_norm[r]);
         factor[r] = norm > radius ? radius / norm : 1;
     }
-    csl_status status = csl_rows_scale(a, factor, squared);
+    csl_status status = csl_rows_scale(a, factor, squared, radius);
     free(factor);
     return status;
 }

@@ -19,8 +19,12 @@ csl_status csl_rows_start(csl_aggregation *a)
     a->chosen = calloc(n, sizeof *a->chosen);
     a->known_norm = csl_numbers(n, 1);
     a->reason = calloc(n, sizeof *a->reason);
-    if (!a->reason || !a->known_norm || !a->mix || !a->scale || !a->score || !a->weight ||
-        !a->row_of || !a->chosen) {
+    a->shortened = calloc(n, sizeof *a->shortened);
+    a->last_score = NAN;
+    a->takes_largest = false;
+    a->despite = NULL;
+    if (!a->reason || !a->shortened || !a->known_norm || !a->mix || !a->scale || !a->score ||
+        !a->weight || !a->row_of || !a->chosen) {
         return csl_fail(CSL_E_NO_MEMORY, "aggregation: no memory for %u rows", n);
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -105,7 +109,25 @@ csl_status csl_rows_mix(csl_aggregation *a, const double *matrix, uint32_t m)
     return CSL_OK;
 }
 
-csl_status csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm)
+void csl_note_shortened(
+    csl_aggregation *a, uint32_t i, const char *length, double factor, double radius)
+{
+    if (factor < 1) {
+        snprintf(a->shortened[i], sizeof a->shortened[i], "%s %.6g cut to %.6g, by a factor %.4g",
+                 length, radius / factor, radius, factor);
+    }
+}
+
+/* What a number of the virtual row belongs to that a live row has its part in. */
+static const char *length_name(const csl_aggregation *a)
+{
+    return a->blended                      ? "norm of its mixture"
+           : a->row_count != a->live_count ? "norm of its bucket"
+                                           : "norm";
+}
+
+csl_status
+csl_rows_scale(csl_aggregation *a, const double *factor, double squared_norm, double radius)
 {
     uint32_t p = a->point_count;
     for (uint32_t r = 0; r < a->row_count; r++) {
@@ -121,6 +143,7 @@ csl_status csl_rows_scale(csl_aggregation *a, const double *factor, double squar
     }
     for (uint32_t i = 0; i < a->live_count; i++) {
         a->scale[i] *= factor[a->row_of[i]];
+        csl_note_shortened(a, i, length_name(a), factor[a->row_of[i]], radius);
     }
     return CSL_OK;
 }
@@ -158,6 +181,7 @@ csl_status csl_answer_best(csl_aggregation *a, const double *score, uint32_t kee
         }
         if (keep < m) {
             a->report->margin = score[order[keep]] - score[order[keep - 1]];
+            a->last_score = score[order[keep - 1]];
         }
         status = csl_answer_rows(a, weight);
     }

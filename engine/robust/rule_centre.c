@@ -13,6 +13,7 @@ clip_towards(csl_aggregation *a, const csl_frame *frame, double *weight, double 
     uint32_t m = a->row_count;
     double given = csl_value(a, CSL_PARAMETER_TAU, 10);
     uint32_t steps = csl_whole_value(a, CSL_PARAMETER_ITERATIONS, 1);
+    double tau = given;
     for (uint32_t step = 0; step < steps; step++) {
         if (step > 0) { /* before the first step they are those to the centre, as measured */
             csl_frame_distances(frame, weight, near);
@@ -20,8 +21,7 @@ clip_towards(csl_aggregation *a, const csl_frame *frame, double *weight, double 
         for (uint32_t i = 0; i < m; i++) {
             near[i] = sqrt(near[i]);
         }
-        double tau = given;
-        if (tau == 0) {
+        if (given == 0) {
             CSL_TRY(csl_median(near, m, &tau));
         }
         double sum = 0;
@@ -38,7 +38,9 @@ clip_towards(csl_aggregation *a, const csl_frame *frame, double *weight, double 
         a->report->iterations = step + 1;
     }
     for (uint32_t i = 0; i < a->live_count; i++) {
-        a->scale[i] *= near[a->row_of[i]];
+        double factor = near[a->row_of[i]];
+        a->scale[i] *= factor;
+        csl_note_shortened(a, i, "distance to the centre", factor, tau);
     }
     return CSL_OK;
 }
@@ -164,6 +166,12 @@ static csl_status caf_iterate(csl_aggregation *a, caf_work *w)
         sum = 0;
         for (uint32_t i = 0; i < m; i++) {
             double factor = 1 - w->tau[i] / largest;
+            if (w->c[i] > 0 && !(factor > 0)) {
+                csl_explain(a, i,
+                            "filtered out in step %u: squared distance %.6g from the mean where "
+                            "rows vary most, further than any other",
+                            step + 1, w->tau[i]);
+            }
             w->c[i] *= factor > 0 ? factor : 0;
             sum += w->c[i];
         }
@@ -174,6 +182,22 @@ static csl_status caf_iterate(csl_aggregation *a, caf_work *w)
         }
     }
     return CSL_OK;
+}
+
+/* Rows that the filter left with less; those with nothing are explained where it took the rest. */
+static void explain_filter(csl_aggregation *a, const double *weight)
+{
+    double largest = 0;
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        largest = fmax(largest, weight[i]);
+    }
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        if (weight[i] == largest) {
+            a->reason[i][0] = 0;
+        } else if (weight[i] > 0) {
+            csl_explain(a, i, "the filter left it %.3g of a full weight", weight[i] / largest);
+        }
+    }
 }
 
 /* Covariance-bound agnostic filter: Allouah et al. 2025, algorithm 2. */
@@ -197,6 +221,7 @@ csl_status csl_rule_caf(csl_aggregation *a)
     if (status == CSL_OK) {
         csl_set_scores(a, "weight left by the filter", w.best);
         csl_set_margin(a, w.best, w.best, true);
+        explain_filter(a, w.best);
         status = csl_answer_rows(a, w.best);
     }
     free(w.c);

@@ -201,7 +201,12 @@ static csl_status dnc_round(csl_aggregation *a, csl_random *stream, size_t sketc
     double drop = floor(csl_value(a, CSL_PARAMETER_FACTOR, 1) * a->f);
     uint32_t keep = drop < m ? m - (uint32_t)drop : 0;
     for (uint32_t i = 0; i < m; i++) {
-        w->dropped[w->order[i]] = w->dropped[w->order[i]] || i >= keep;
+        uint32_t row = w->order[i];
+        if (i >= keep && !w->dropped[row]) {
+            double last = keep > 0 ? w->score[w->order[keep - 1]] : (double)NAN;
+            csl_explain_score(a, row, "squared projection", w->score[row], last);
+        }
+        w->dropped[row] = w->dropped[row] || i >= keep;
         w->worst[i] = fmax(w->worst[i], w->score[i]);
     }
     if (keep > 0 && keep < m) {

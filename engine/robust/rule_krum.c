@@ -110,6 +110,9 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
         for (uint32_t i = 0; k + 1 == picks && i < m; i++) {
             double more = taken[i] ? INFINITY : score[i] - score[best];
             a->report->margin = isnan(a->report->margin) ? more : fmin(a->report->margin, more);
+            if (!taken[i]) {
+                csl_explain_score(a, i, "last Krum score", score[i], score[best]);
+            }
         }
     }
     if (status == CSL_OK && !isfinite(a->report->margin)) {

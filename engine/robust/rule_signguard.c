@@ -153,6 +153,27 @@ static csl_status sign_features(csl_aggregation *a, double *features)
     return status;
 }
 
+/* Of the signs counted, the positive ones, in units of the most that any row has. */
+static void
+explain_signs(csl_aggregation *a, uint32_t row, const double *features, const bool *member)
+{
+    enum { ZERO, POSITIVE, NEGATIVE };
+    double mean[FEATURES] = {0};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        count += member[i];
+        for (int k = 0; member[i] && k < FEATURES; k++) {
+            mean[k] += features[FEATURES * i + (uint32_t)k];
+        }
+    }
+    const double *own = features + (size_t)FEATURES * row;
+    csl_explain(a, row,
+                "outside the largest cluster of signs (%u rows): positive %.4g, negative %.4g of "
+                "the most, there %.4g and %.4g",
+                count, own[POSITIVE], own[NEGATIVE], mean[POSITIVE] / count,
+                mean[NEGATIVE] / count);
+}
+
 static csl_status signguard(csl_aggregation *a, double *features, double *norm, bool *member)
 {
     uint32_t m = a->row_count;
@@ -171,15 +192,20 @@ static csl_status signguard(csl_aggregation *a, double *features, double *norm, 
     double nearest = INFINITY; /* by how little a norm was within or outside its bounds */
     for (uint32_t i = 0; i < m; i++) {
         nearest = fmin(nearest, fmin(fabs(norm[i] - low), fabs(norm[i] - high)));
-        a->reason[i] = !(norm[i] > low)    ? "shorter than the norms kept"
-                       : !(norm[i] < high) ? "longer than the norms kept"
-                       : !member[i]        ? "outside the largest cluster of signs"
-                                           : NULL;
-        member[i] = !a->reason[i];
+        if (!(norm[i] > low) || !(norm[i] < high)) {
+            bool shorter = !(norm[i] > low);
+            csl_explain(a, i, "norm %.6g, %s than the norms kept (%.6g to %.6g)", norm[i],
+                        shorter ? "shorter" : "longer", low, high);
+        } else if (!member[i]) {
+            explain_signs(a, i, features, member);
+        }
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        member[i] = !a->reason[i][0];
         kept += member[i];
         norm[i] = norm[i] > median ? median / norm[i] : 1;
     }
-    CSL_TRY(csl_rows_scale(a, norm, NAN));
+    CSL_TRY(csl_rows_scale(a, norm, NAN, median));
     a->report->empty = kept == 0;
     a->report->margin = nearest;
     for (uint32_t i = 0; i < m; i++) {

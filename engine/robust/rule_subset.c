@@ -151,7 +151,8 @@ static csl_status first_subset(cover_search *s, uint32_t f, bool *removed)
     return status;
 }
 
-static csl_status answer_kept(csl_aggregation *a, const bool *removed, uint32_t keep)
+static csl_status
+answer_kept(csl_aggregation *a, const bool *removed, uint32_t keep, const char *despite)
 {
     double *weight = csl_numbers(a->row_count, 1);
     if (!weight) {
@@ -161,6 +162,7 @@ static csl_status answer_kept(csl_aggregation *a, const bool *removed, uint32_t 
         weight[i] = removed[i] ? 0 : 1.0 / keep;
     }
     csl_set_margin(a, a->score, weight, false);
+    a->despite = despite;
     csl_status status = csl_answer_rows(a, weight);
     free(weight);
     return status;
@@ -199,7 +201,8 @@ csl_status csl_rule_mda(csl_aggregation *a)
         status = score_kept(a, removed);
     }
     if (status == CSL_OK) {
-        status = answer_kept(a, removed, a->row_count - a->f);
+        status =
+            answer_kept(a, removed, a->row_count - a->f, "as many others are no further apart");
     }
     free(removed);
     return status;
@@ -295,7 +298,7 @@ csl_status csl_rule_smea(csl_aggregation *a)
         status = score_kept(a, removed);
     }
     if (status == CSL_OK) {
-        status = answer_kept(a, removed, keep);
+        status = answer_kept(a, removed, keep, "as many others scatter no more");
     }
     free(s.chosen);
     free(s.best);

@@ -12,6 +12,22 @@ static double cosine(double inner, double left, double right)
     return norms > 0 ? inner / norms : 0;
 }
 
+static void explain_trust(csl_aggregation *a, const double *score)
+{
+    double largest = 0;
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        largest = fmax(largest, score[i]);
+    }
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        if (!(score[i] > 0)) {
+            csl_explain(a, i, "%s %.6g, expected above 0", a->report->score_name, score[i]);
+        } else if (score[i] < largest) {
+            csl_explain(a, i, "trusted less: %s %.6g, the largest is %.6g", a->report->score_name,
+                        score[i], largest);
+        }
+    }
+}
+
 /* Cao et al. 2021, algorithm 2. Nobody trusted: the zero vector, and `empty` in the report. */
 csl_status csl_rule_fltrust(csl_aggregation *a)
 {
@@ -32,6 +48,7 @@ csl_status csl_rule_fltrust(csl_aggregation *a)
         a->report->empty = sum == 0;
         csl_set_scores(a, "cosine with the trusted update", score);
         csl_set_margin(a, score, weight, true);
+        explain_trust(a, score);
         status = csl_answer_rows(a, weight);
     }
     free(score);
@@ -99,6 +116,12 @@ csl_status csl_rule_foolsgold(csl_aggregation *a)
     if (status == CSL_OK) {
         a->report->empty = !foolsgold_weights(similarity, m, most, weight);
         csl_set_scores(a, "largest similarity after pardoning", most);
+        for (uint32_t i = 0; i < m; i++) {
+            if (weight[i] < 1) {
+                csl_explain(a, i, "history alike to another: %s %.6g, weighs %.3g of 1",
+                            a->report->score_name, most[i], weight[i]);
+            }
+        }
         status = csl_answer_rows(a, weight);
     }
     free(similarity);
@@ -240,7 +263,7 @@ static csl_status flame(csl_aggregation *a, flame_work *w)
         }
     }
     csl_set_scores(a, "least cosine distance to a row kept", w->score);
-    CSL_TRY(csl_rows_scale(a, w->factor, NAN));
+    CSL_TRY(csl_rows_scale(a, w->factor, NAN, median));
     for (uint32_t i = 0; i < m; i++) {
         w->score[i] = w->member[i] ? 1.0 / kept : 0;
     }

@@ -29,6 +29,10 @@ def make(seed):
         f["whole"] = x.astype("i4")
         f["flat"] = x[0]
         f["bad"] = np.full((ROWS, 40), np.nan, "f4")
+        late = x.copy()
+        late[4, 6000] = np.inf
+        late[7, [4500, 8999]] = np.nan
+        f["late_bad"] = late
         f["one_bad"] = np.where(np.arange(ROWS)[:, None] == 4, np.inf, x)
     with h5py.File("odd.h5", "w") as f:
         f["empty"] = np.zeros((3, 0), "f4")

@@ -27,6 +27,12 @@ aggregate good.h5 --rule krum --f 2 --out krum.h5 --report krum.json
 grep -q 'Hôpital 10  *dropped' printed.txt || fail 'the table names no update'
 aggregate good.h5 --dataset one_bad --rule median --f 2 --out one-refused.h5 --report refused.json
 grep -q 'refused .*values are not finite' printed.txt || fail 'the table does not say why'
+# Where the first bad value of an update is, on whichever rank.
+expect 0 written mpirun -n 3 "$consilium" aggregate good.h5 --dataset late_bad --rule krum --f 2 \
+    --out late.npy
+grep -q 'refused .* 1 of 9001 values are not finite, the first at index 6000$' printed.txt &&
+    grep -q 'refused .* 2 of 9001 values are not finite, the first at index 4500$' printed.txt ||
+    fail 'the table does not say where'
 aggregate good.h5 --rule multi-krum --f 2 --out multi-krum.h5
 $python "$here/aggregate_cases.py" check
 for stored in npy npy_double packed.h5 'good.h5 --dataset again'; do

@@ -35,9 +35,26 @@ static void weights_times_rows_are_the_aggregate(void)
         bool shared = false;
         for (uint32_t i = 0; i < c.n; i++) {
             shared = shared || isnan(report->rows[i].weight);
-            bool dropped = report->rows[i].verdict == CSL_ROW_DROPPED;
-            CU_ASSERT(dropped == (report->rows[i].weight == 0));
-            CU_ASSERT(!dropped || report->rows[i].reason[0] != '\0');
+            const csl_row_report *row = &report->rows[i];
+            bool dropped = row->verdict == CSL_ROW_DROPPED;
+            CU_ASSERT(dropped == (row->weight == 0));
+            /* Who is not taken, or not fully, is told by which numbers. */
+            bool numbers = strpbrk(row->reason, "0123456789") != NULL;
+            CU_ASSERT(row->verdict == CSL_ROW_KEPT || numbers);
+            bool less = row->verdict == CSL_ROW_KEPT && row->weight < 0.99 / c.n;
+            CU_ASSERT(!less || numbers || strstr(rule, "weighted"));
+            if (row->verdict == CSL_ROW_CLIPPED) {
+                double from = 0;
+                double to = 0;
+                const char *cut = strstr(row->reason, " cut to ");
+                const char *length = cut;
+                while (length && length > row->reason && length[-1] != ' ') {
+                    length--;
+                }
+                CU_ASSERT(cut && sscanf(length, "%lf cut to %lf", &from, &to) == 2);
+                CU_ASSERT(to < from);
+                CU_ASSERT(pre[0] || fabs(to / from - row->scale) < 1e-4 * row->scale);
+            }
         }
         bool same = true;
         for (size_t j = 0; !shared && j < c.d; j++) {
@@ -69,6 +86,24 @@ static double least(const csl_aggregate_report *report, bool dropped, double sig
     return value;
 }
 
+/* The numbers in a reason are the row's score and that of the last row taken. */
+static void check_score_in(const csl_aggregate_report *report, uint32_t i, double kept, double sign)
+{
+    const csl_row_report *row = &report->rows[i];
+    double score = 0;
+    double more = 0;
+    double last = 0;
+    char way[16] = "";
+    size_t length = strlen(report->score_name);
+    CU_ASSERT(strncmp(row->reason, report->score_name, length) == 0);
+    CU_ASSERT(sscanf(row->reason + length, " %lf, %lf %15s the last taken (%lf", &score, &more, way,
+                     &last) == 4);
+    CHECK_NEAR(score, row->score, 1e-5 * fabs(row->score));
+    CHECK_NEAR(last, kept, 1e-5 * fabs(kept));
+    CHECK_NEAR(more, sign * (row->score - kept), 1e-5 * fabs(more));
+    CU_ASSERT(strcmp(way, sign > 0 ? "above" : "below") == 0);
+}
+
 static void margins_lie_between_the_rows_kept_and_dropped(void)
 {
     static const struct {
@@ -84,6 +119,13 @@ static void margins_lie_between_the_rows_kept_and_dropped(void)
             double kept = -least(report, false, -cases[k].sign);
             double dropped = least(report, true, cases[k].sign);
             CHECK_NEAR(report->margin, dropped - kept, 1e-9 * fabs(dropped));
+            bool by_score = strcmp(cases[k].rule, "caf") != 0 && strcmp(cases[k].rule, "fltrust");
+            for (uint32_t i = 0; by_score && i < report->row_count; i++) {
+                bool is_dropped = report->rows[i].verdict == CSL_ROW_DROPPED;
+                if (is_dropped && cases[k].sign * report->rows[i].score > kept) {
+                    check_score_in(report, i, cases[k].sign * kept, cases[k].sign);
+                }
+            }
         }
         CU_ASSERT(report->dropped_count > 0 || isnan(report->margin));
         csl_aggregate_report_destroy(report);

@@ -22,7 +22,8 @@ enum {
     CSL_SUBSETS_MAX = 1 << 20,      /* subsets that SMEA may have to look at */
     CSL_SEARCH_STEPS_MAX = 1 << 24, /* steps of MDA's search */
     CSL_SKETCH_MAX = 65536,         /* coordinates that DnC draws */
-    CSL_STORE_COUNT = 1 << 20       /* columns that csl_aggregate_input.store gets at most */
+    CSL_STORE_COUNT = 1 << 20,      /* columns that csl_aggregate_input.store gets at most */
+    CSL_REASON_MAX = 160            /* bytes of a row's reason, with the closing zero */
 };
 
 /* Parameters of rules and pre-aggregators: X(symbol, name, paper default, byzfl default, least,
@@ -222,11 +223,12 @@ typedef enum csl_row_verdict {
 typedef struct csl_row_report {
     uint32_t institution;
     csl_row_verdict verdict;
-    double weight;      /* in the aggregate; NaN where the verdict is CSL_ROW_SHARED */
-    double score;       /* what the rule ranked by; NaN if nothing */
-    double scale;       /* factor of clipping, 1 without */
-    int64_t non_finite; /* values that are not finite */
-    char reason[80];
+    double weight;               /* in the aggregate; NaN where the verdict is CSL_ROW_SHARED */
+    double score;                /* what the rule ranked by; NaN if nothing */
+    double scale;                /* factor of clipping, 1 without */
+    int64_t non_finite;          /* values that are not finite */
+    int64_t first_non_finite;    /* column of the first of them, -1 without */
+    char reason[CSL_REASON_MAX]; /* why not taken or not fully, with what decided; "" if fully */
 } csl_row_report;
 
 typedef struct csl_aggregate_report {
