@@ -199,7 +199,7 @@ static void check_same_bits(const problem *p, const float *other, const char *wh
 
 static double *oracle_answer(const problem *p)
 {
-    oracle_rows rows = {p->n, p->d, p->spec.f, malloc(p->n * p->d * sizeof(double))};
+    oracle_rows rows = {p->n, p->d, p->spec.f, malloc(p->n * p->d * sizeof(double)), 0};
     double *expected = malloc(p->d * sizeof *expected);
     for (size_t k = 0; k < p->n * p->d; k++) {
         rows.x[k] = (double)p->x[k];

@@ -83,7 +83,12 @@ int64_t most_faults(const char *rule, const char *pre, uint32_t n)
 
 double *ask_oracle(const council *c)
 {
-    oracle_rows rows = {c->n, c->d, c->spec.f, malloc(c->n * c->d * sizeof(double))};
+    return ask_noisy_oracle(c, 0);
+}
+
+double *ask_noisy_oracle(const council *c, double noise)
+{
+    oracle_rows rows = {c->n, c->d, c->spec.f, malloc(c->n * c->d * sizeof(double)), noise};
     double *expected = malloc(c->d * sizeof *expected);
     for (size_t k = 0; k < c->n * c->d; k++) {
         rows.x[k] = (double)c->x[k];

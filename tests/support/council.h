@@ -25,6 +25,8 @@ csl_status decide(council *c, csl_aggregate_report **report_out);
 int64_t most_faults(const char *rule, const char *pre, uint32_t n);
 /* The oracle's answer [d], to be freed; NaN where it leaves a choice. */
 double *ask_oracle(const council *c);
+/* The same with distances that are measured so badly (oracle_rows.noise). */
+double *ask_noisy_oracle(const council *c, double noise);
 /* |out - expected| <= absolute + relative |expected| wherever expected is not NaN. */
 void check_close(const council *c, const double *expected, double absolute, double relative);
 void say_council(const council *c, const char *what);

@@ -1,5 +1,7 @@
 #include "oracle_robust.h"
 
+#include "test_support.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +52,12 @@ static double without_last_digits(double value)
 static const double *row(const oracle_rows *rows, uint32_t i)
 {
     return rows->x + i * rows->d;
+}
+
+static double between(const oracle_rows *rows, uint32_t i, uint32_t j)
+{
+    double distance = distance_to(row(rows, i), row(rows, j), rows->d);
+    return rows->noise > 0 ? distance * (1 + rows->noise * csl_test_normal()) : distance;
 }
 
 static double median_of(const double *values, uint32_t n)
@@ -156,7 +164,7 @@ static void krum_scores(const oracle_rows *rows, const bool *taken, double *scor
         score[i] = taken[i] ? INFINITY : 0;
         for (uint32_t j = 0; j < rows->n; j++) {
             if (j != i && !taken[i] && !taken[j]) {
-                others[count++] = distance_to(row(rows, i), row(rows, j), rows->d);
+                others[count++] = between(rows, i, j);
             }
         }
         sort_keys(sorted, others, count);
@@ -201,7 +209,7 @@ static void mda(const oracle_rows *rows, double *out)
     for (uint32_t i = 0; i < n; i++) {
         subset[i] = i;
         for (uint32_t j = 0; j < n; j++) {
-            pair[i * n + j] = distance_to(row(rows, i), row(rows, j), rows->d);
+            pair[i * n + j] = between(rows, i, j);
         }
     }
     for (;;) {
@@ -290,7 +298,8 @@ bool oracle_rule(const char *name, const oracle_rows *rows, const double *weight
         mda(rows, out);
     } else if (strcmp(name, "monna") == 0 || strcmp(name, "cge") == 0) {
         for (uint32_t i = 0; i < n; i++) {
-            score[i] = distance_to(row(rows, i), name[0] == 'm' ? row(rows, 0) : NULL, rows->d);
+            score[i] =
+                name[0] == 'm' ? between(rows, i, 0) : distance_to(row(rows, i), NULL, rows->d);
             /* Norms that clipping made equal up to float64's rounding tie. */
             score[i] = name[0] == 'c' ? without_last_digits(score[i]) : score[i];
         }
@@ -311,7 +320,7 @@ static void nnm(oracle_rows *rows)
     for (uint32_t i = 0; mixed && i < rows->n; i++) {
         double score[ROWS_MOST];
         for (uint32_t j = 0; j < rows->n; j++) {
-            score[j] = distance_to(row(rows, i), row(rows, j), rows->d);
+            score[j] = between(rows, i, j);
         }
         mean_of_best(rows, score, rows->n - rows->f, mixed + i * rows->d);
     }

@@ -14,6 +14,9 @@ typedef struct oracle_rows {
     size_t d;
     uint32_t f;
     double *x; /* [n][d], changed by pre-aggregators */
+    /* Standard deviation of the error that squared distances between two rows are given, relative
+     * to them: 0, or what measuring costs, where a test asks whether a choice depends on it. */
+    double noise;
 } oracle_rows;
 
 /* In place. Names as in the registry: nnm, clipping (radius: median norm), arc. False: unknown. */
