@@ -467,7 +467,7 @@ csl_status csl_stream_coordinates(csl_communicator *communicator,
     csl_coordinate_shard shard = csl_shard_of(sharding, rank);
     bool receives = rank == 0 && sharding->rank_count > 1;
     size_t room_count = sharding->total < CSL_PIECE_COUNT ? sharding->total : CSL_PIECE_COUNT;
-    float *room = receives ? malloc(room_count * sizeof *room) : NULL;
+    float *room = receives ? malloc((room_count + 1) * sizeof *room) : NULL;
     csl_status status = receives && !room
                             ? csl_fail(CSL_E_NO_MEMORY, "a piece of %zu coordinates", room_count)
                             : CSL_OK;

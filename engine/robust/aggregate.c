@@ -251,9 +251,8 @@ static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t size)
 {
     const unsigned char *byte = bytes;
     for (size_t i = 0; i < size; i++) { /* FNV-1a */
-        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): bytes of larger
-         * numbers */
-        digest = (digest ^ byte[i]) * 16777619U;
+        uint32_t next = byte[i];        /* NOLINT(clang-analyzer-core.*): of larger numbers */
+        digest = (digest ^ next) * 16777619U;
     }
     return digest;
 }

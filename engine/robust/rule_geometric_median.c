@@ -121,7 +121,8 @@ static double stretch(const median_search *s, double squared_length)
         most = s->pull[i] < 0 ? fmin(most, -s->weight[i] / s->pull[i]) : most;
     }
     double factor = 1;
-    for (double longer = 2; longer <= most; longer *= 2) {
+    for (int power = 1; ldexp(1, power) <= most; power++) {
+        double longer = ldexp(1, power);
         double slope = 0;
         for (uint32_t i = 0; i < s->rows; i++) {
             double toward = own - s->room[i];

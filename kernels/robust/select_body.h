@@ -64,7 +64,7 @@ SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
         }                                                                                          \
     }
 /* A count takes the next size that has a network: at most 3 more. */
-#define DEFINE_SORT(size) DEFINE_SORT_AS(sort_##size, size, size - 3)
+#define DEFINE_SORT(size) DEFINE_SORT_AS(sort_##size, size, (size)-3)
 CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
 /* The same in two parts, size = 32 + rest, and a merge. */
 #define DEFINE_LARGE_SORT(size, rest)                                                              \
@@ -91,7 +91,7 @@ DEFINE_SORT_AS(sort_part, 32, 0)
 #define DEFINE_MEDIAN(size)                                                                        \
     static void median_##size(SORT_PARAMETERS)                                                     \
     {                                                                                              \
-        LOAD_ROWS(size, size - 3)                                                                  \
+        LOAD_ROWS(size, (size)-3)                                                                  \
         CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER)                                     \
             _Pragma("GCC unroll 8") for (int i = CSL_MEDIAN_FIRST_##size;                          \
                                          i <= CSL_MEDIAN_LAST_##size; i++)                         \

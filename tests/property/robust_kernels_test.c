@@ -313,6 +313,7 @@ static void check_means(block *b)
 static csl_select_spec draw_spec(csl_select_kind kind, uint32_t n)
 {
     csl_select_spec spec = {.kind = kind};
+    CU_ASSERT_FATAL(n > 0);
     spec.trim = (uint32_t)(csl_test_random() % ((n + 1) / 2));
     spec.keep = 1 + (uint32_t)(csl_test_random() % n);
     return spec;
@@ -535,6 +536,7 @@ static void check_norms(block *b)
         CU_ASSERT(same_bits(&expected, sums + i, sizeof expected));
         CU_ASSERT(same_bits(&counts, census + i, sizeof counts));
     }
+    CU_ASSERT_FATAL(b->count > 0);
     uint64_t index[3];
     float *gathered = malloc(3 * (size_t)b->row_count * sizeof *gathered);
     for (int k = 0; k < 3; k++) {

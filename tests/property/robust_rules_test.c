@@ -62,6 +62,7 @@ typedef struct problem {
 
 static uint32_t below(uint32_t bound)
 {
+    CU_ASSERT_FATAL(bound > 0);
     return (uint32_t)(csl_test_random() % bound);
 }
 
@@ -281,6 +282,7 @@ static void rows_move_scale_and_change_places(void)
                 p.x[k] /= 4;
             }
         }
+        CU_ASSERT_FATAL(p.d > 0);
         if (rule_cases[c].properties & MOVES) {
             for (size_t k = 0; k < p.n * p.d; k++) {
                 p.x[k] += (float)(k % p.d % 7) - 3;
