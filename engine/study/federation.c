@@ -234,34 +234,6 @@ csl_status csl_federation_weights(csl_weighting weighting,
     return CSL_OK;
 }
 
-/* Adding +0.0 turns -0.0 into +0.0 and changes nothing else. Returns the first coordinate whose
- * difference is not finite, or count. The look at the exponent is an OR over a stretch, so that the
- * loop has one way out and the compiler can take several coordinates at a time. */
-static size_t subtract(const float *minuend, const float *subtrahend, float *out, size_t count)
-{
-    enum { STRETCH = 1024 };
-    for (size_t begin = 0; begin < count; begin += STRETCH) {
-        size_t end = begin + STRETCH < count ? begin + STRETCH : count;
-        uint32_t broken = 0;
-#pragma omp simd reduction(                                                                        \
-    |                                                                                              \
-    : broken) /* `out` may be one of the others, coordinate by coordinate */
-        for (size_t j = begin; j < end; j++) {
-            float difference = minuend[j] - subtrahend[j] + 0.0f;
-            uint32_t bits = 0;
-            memcpy(&bits, &difference, sizeof bits);
-            broken |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
-            out[j] = difference;
-        }
-        for (size_t j = begin; broken && j < end; j++) {
-            if (!isfinite(out[j])) {
-                return j;
-            }
-        }
-    }
-    return count;
-}
-
 csl_status csl_federation_update(const csl_federation *federation,
                                  size_t begin,
                                  size_t count,
@@ -278,8 +250,8 @@ csl_status csl_federation_update(const csl_federation *federation,
             memset(shard_update_out + first, 0, piece_count * sizeof *shard_update_out);
             continue;
         }
-        size_t bad =
-            subtract(shard_new + first, shard_old + first, shard_update_out + first, piece_count);
+        size_t bad = csl_federation_subtract(shard_new + first, shard_old + first,
+                                             shard_update_out + first, piece_count);
         if (bad < piece_count) {
             return csl_fail(CSL_E_DIVERGED, "update is not finite at coordinate %zu",
                             piece.begin + bad);

@@ -40,5 +40,12 @@ CSL_MUST_CHECK csl_status csl_federation_check_range(const csl_federation *feder
 csl_piece csl_federation_first_piece(const csl_federation *federation, size_t begin, size_t count);
 /* Moves to the next piece; false at the end. */
 bool csl_federation_next_piece(csl_piece *piece);
+/* out = minuend - subtrahend, each rounded once, -0.0 made +0.0; out may be one of the others.
+ * Returns the first coordinate whose difference is not finite, and leaves the rest of `out`
+ * unspecified then; else count. */
+size_t csl_federation_subtract(const float *minuend,
+                               const float *subtrahend,
+                               float *out,
+                               size_t count);
 
 #endif

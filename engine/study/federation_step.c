@@ -84,13 +84,14 @@ static csl_status check_finite(const char *what, size_t begin, size_t count, con
     return CSL_OK;
 }
 
-/* Whether the plain step of [first, end) gives finite weights; the loop has one way out, so the
- * compiler can take several coordinates at a time. */
+/* Whether the plain step of [first, end) takes finite values to finite weights; the loop has one
+ * way out, so the compiler can take several coordinates at a time. */
 static bool stays_finite(const csl_step *step, double rate, size_t first, size_t end)
 {
     uint32_t broken = 0;
 #pragma omp simd reduction(| : broken)
     for (size_t j = first; j < end; j++) {
+        broken |= (uint32_t)!is_finite(step->aggregate[j]);
         broken |= (uint32_t)!is_finite(next_plain(step, rate, j).weight);
     }
     return broken == 0;
@@ -111,6 +112,33 @@ static bool is_plain(const csl_step *step, csl_treatment treatment, bool adaptiv
     return treatment == CSL_TREAT_AVERAGE || (treatment == CSL_TREAT_STEP && !adaptive);
 }
 
+/* Whether the aggregate and all that the step makes of it are finite, on the pieces of [begin,
+ * begin + count); nothing is changed. */
+static csl_status
+check_step(const csl_federation *federation, const csl_step *step, size_t begin, size_t count)
+{
+    bool adaptive = csl_federation_has_moments(federation);
+    double rate = 0;
+    csl_piece piece = csl_federation_first_piece(federation, begin, count);
+    while (csl_federation_next_piece(&piece)) {
+        size_t first = piece.begin - begin;
+        size_t end = piece.end - begin;
+        if (is_plain(step, piece.treatment, adaptive, &rate) &&
+            stays_finite(step, rate, first, end)) {
+            continue;
+        }
+        CSL_TRY(check_finite("aggregate", piece.begin, end - first, step->aggregate + first));
+        for (size_t j = first; j < end; j++) {
+            csl_next next = next_of(step, piece.treatment, adaptive, j);
+            if (!isfinite(next.weight) || !isfinite(next.first) || !isfinite(next.second)) {
+                return csl_fail(CSL_E_DIVERGED, "new global weight is not finite at coordinate %zu",
+                                begin + j);
+            }
+        }
+    }
+    return CSL_OK;
+}
+
 csl_status csl_federation_apply(const csl_federation *federation,
                                 size_t begin,
                                 size_t count,
@@ -124,29 +152,13 @@ csl_status csl_federation_apply(const csl_federation *federation,
     if (adaptive && count > 0 && (!shard_first || !shard_second)) {
         return csl_fail(CSL_E_INVALID_ARG, "this algorithm needs the server's moments");
     }
-    CSL_TRY(check_finite("aggregate", begin, count, shard_aggregate));
     csl_step step = {&federation->options, shard_aggregate, shard_weights, shard_first,
                      shard_second};
     /* All is computed once to look at it and once more to keep it: a refused step leaves the shard
      * as it was. */
+    CSL_TRY(check_step(federation, &step, begin, count));
     double rate = 0;
     csl_piece piece = csl_federation_first_piece(federation, begin, count);
-    while (csl_federation_next_piece(&piece)) {
-        size_t first = piece.begin - begin;
-        size_t end = piece.end - begin;
-        if (is_plain(&step, piece.treatment, adaptive, &rate) &&
-            stays_finite(&step, rate, first, end)) {
-            continue;
-        }
-        for (size_t j = first; j < end; j++) {
-            csl_next next = next_of(&step, piece.treatment, adaptive, j);
-            if (!isfinite(next.weight) || !isfinite(next.first) || !isfinite(next.second)) {
-                return csl_fail(CSL_E_DIVERGED, "new global weight is not finite at coordinate %zu",
-                                begin + j);
-            }
-        }
-    }
-    piece = csl_federation_first_piece(federation, begin, count);
     while (csl_federation_next_piece(&piece)) {
         size_t first = piece.begin - begin;
         size_t end = piece.end - begin;

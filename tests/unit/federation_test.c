@@ -133,6 +133,52 @@ static void an_update_has_no_negative_zero_and_refuses_what_is_not_finite(void)
     csl_federation_destroy(federation);
 }
 
+/* Long enough to be written past the caches, from any place of a cache line on. */
+static void a_long_update_has_the_same_bits_wherever_it_is_written(void)
+{
+    enum { LONG = (1 << 18) + 4321, LINE = 16 };
+    csl_tensor tensor = {.role = CSL_ROLE_WEIGHT, .count = LONG, .layer_kind = CSL_LAYER_LINEAR};
+    csl_federation_options options = options_for(CSL_FEDAVG);
+    csl_federation *federation = NULL;
+    CHECK_OK(csl_federation_create(&options, &tensor, 1, &federation));
+    float *old = malloc(LONG * sizeof *old);
+    float *new = malloc(LONG * sizeof *new);
+    float *expected = malloc(LONG * sizeof *expected);
+    float *place = aligned_alloc(64, (LONG + 3 * LINE) / LINE * LINE * sizeof *place);
+    CU_ASSERT_FATAL(old && new &&expected &&place);
+    fill(old, LONG, 1.0);
+    fill(new, LONG, 1.0);
+    for (size_t i = 0; i < LONG; i++) {
+        new[i] = i % 7 ? new[i] : old[i]; /* zeros, of either sign */
+        expected[i] = new[i] - old[i] == 0.0f ? 0.0f : new[i] - old[i];
+    }
+    for (size_t shift = 0; shift < LINE; shift++) {
+        float *update = place + shift;
+        memset(place, 0x5a, (LONG + 2 * LINE) * sizeof *place);
+        CHECK_OK(csl_federation_update(federation, 0, LONG, old, new, update));
+        CU_ASSERT(same_bits(update, expected, LONG));
+        uint32_t behind = 0;
+        memcpy(&behind, update + LONG, sizeof behind);
+        CHECK_U64(behind, 0x5a5a5a5a);
+        const size_t bad[] = {0, 15 - shift, 16, 1023, 1024 + shift, LONG / 2, LONG - 1};
+        size_t j = bad[shift % (sizeof bad / sizeof *bad)];
+        float kept = new[j];
+        char text[64];
+        new[j] = shift % 2 ? NAN : -INFINITY;
+        snprintf(text, sizeof text, "coordinate %zu", j);
+        CHECK_STATUS(csl_federation_update(federation, 0, LONG, old, new, update), CSL_E_DIVERGED);
+        CHECK_CONTAINS(csl_error_message(), text);
+        new[j] = kept;
+    }
+    CHECK_OK(csl_federation_update(federation, 0, LONG, old, new, new)); /* in place */
+    CU_ASSERT(same_bits(new, expected, LONG));
+    free(place);
+    free(expected);
+    free(new);
+    free(old);
+    csl_federation_destroy(federation);
+}
+
 static void the_batch_norm_policy_decides_what_leaves_and_what_changes(void)
 {
     static const csl_treatment expected[3][3] = {
@@ -312,6 +358,7 @@ int main(void)
         {"weights are shares of the images", weights_are_shares_of_the_training_images},
         {"an update has no negative zero",
          an_update_has_no_negative_zero_and_refuses_what_is_not_finite},
+        {"a long update has the same bits", a_long_update_has_the_same_bits_wherever_it_is_written},
         {"the batch-norm policy decides",
          the_batch_norm_policy_decides_what_leaves_and_what_changes},
         {"local batch norm goes out and back", local_batch_norm_goes_out_and_back_unchanged},
