@@ -332,7 +332,8 @@ static bool number(const char *text, double least, double most, double *value)
     return end != text && !*end && *value >= least && *value <= most;
 }
 
-static int parse(int argc, char **argv, comm_options *options)
+/* 2: *wrong_out is the word that is at fault, or the option before it. */
+static int parse(int argc, char **argv, comm_options *options, const char **wrong_out)
 {
     static const struct option list[] = {
         {"institutions", required_argument, NULL, 'i'},
@@ -367,9 +368,11 @@ static int parse(int argc, char **argv, comm_options *options)
         } else if (option == 'j') {
             options->json = optarg;
         } else {
+            *wrong_out = argv[optind - 1];
             return 2;
         }
     }
+    *wrong_out = argv[optind];
     return optind == argc ? 0 : 2;
 }
 
@@ -391,12 +394,16 @@ csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv,
     comm_options options = {
         .institutions = 8, .parameters = 11000000, .repetitions = 5, .folder = "."};
     bool speaks = csl_communicator_rank(communicator) == 0;
-    int parsed = parse(argc, argv, &options);
+    const char *wrong = NULL;
+    int parsed = parse(argc, argv, &options, &wrong);
     if (parsed != 0) {
         if (speaks && parsed < 0) {
             print_help();
         } else if (speaks) {
-            fputs("consilium bench comm: bad option; try 'consilium bench comm --help'\n", stderr);
+            fprintf(stderr,
+                    "consilium bench comm: '%s' is no option, or its value is missing or out of "
+                    "range\nTry 'consilium bench comm --help'\n",
+                    wrong);
         }
         *code_out = parsed < 0 ? 0 : 2;
         return CSL_OK;

@@ -39,7 +39,7 @@ csl_status csl_metadata_set(csl_dataset_metadata *metadata, const char *name, co
     }
     const char *nearest = csl_nearest_name(name, field_names);
     return csl_fail(CSL_E_NOT_FOUND, "no attribute '%s'%s%s%s", name,
-                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "");
+                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 csl_status csl_site_set(const char *text, char site_out[CSL_NAME_MAX])

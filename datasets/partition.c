@@ -39,7 +39,7 @@ csl_status csl_partition_scheme_find(const char *name, csl_split_scheme *scheme_
     }
     const char *nearest = csl_nearest_name(name, scheme_names);
     return csl_fail(CSL_E_NOT_FOUND, "no partition scheme '%s'%s%s%s", name,
-                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "");
+                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 void csl_partition_defaults(csl_partition_options *options_out)

@@ -14,11 +14,11 @@ static csl_status set_up(csl_federated_run *run)
     run->placement = (csl_placement){.institution_count = run->study->institutions.count,
                                      .ranks_each = run->study->institutions.ranks_each,
                                      .rank_count = run->rank_count};
+    CSL_TRY(csl_run_open_devices(run)); /* a wrong one is told before data are read */
     CSL_TRY(csl_agree(run->communicator, run->rank == 0 ? csl_run_claim_directory(run) : CSL_OK));
     CSL_TRY(csl_broadcast(run->communicator, run->directory, sizeof run->directory, 0));
     CSL_TRY(csl_run_prepare_data(run));
     CSL_TRY(csl_run_open_institutions(run));
-    CSL_TRY(csl_run_open_devices(run));
     CSL_TRY(csl_run_build_model(run));
     CSL_TRY(csl_run_share_devices(run));
     csl_status status = CSL_OK;

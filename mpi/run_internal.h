@@ -151,6 +151,7 @@ CSL_MUST_CHECK csl_status csl_run_learn_class_names(const csl_dataset *dataset,
 /* Rank 0 alone. Errors: E_FORMAT (the message names both files and both lists). */
 CSL_MUST_CHECK csl_status csl_run_compare_class_names(const csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_build_model(csl_federated_run *run);
+/* From the study and the placement alone, so that what is wrong is told before data are read. */
 CSL_MUST_CHECK csl_status csl_run_open_devices(csl_federated_run *run);
 local_institution *csl_run_local(csl_federated_run *run, uint32_t institution);
 void csl_run_clear(csl_federated_run *run);

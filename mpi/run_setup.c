@@ -327,18 +327,25 @@ static void choose_device(csl_federated_run *run)
     }
 }
 
+/* Shards of one institution that lie on this rank, at most; 1 where nothing trains. */
+static uint32_t count_devices(const csl_federated_run *run)
+{
+    uint32_t first = 0;
+    uint32_t end = 0;
+    csl_placement_shards(&run->placement, run->rank, &first, &end);
+    uint32_t most = 1;
+    uint32_t here = 0;
+    for (uint32_t shard = first; shard < end; shard++) {
+        here = shard % run->placement.ranks_each == 0 ? 1 : here + 1;
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
 static csl_status open_devices(csl_federated_run *run)
 {
     choose_device(run);
-    uint32_t shards = 1;
-    for (uint32_t i = 0; i < run->local_count; i++) {
-        uint32_t begin = run->locals[i].index * run->placement.ranks_each;
-        uint32_t here = 0;
-        for (uint32_t shard = begin; shard < begin + run->placement.ranks_each; shard++) {
-            here += csl_placement_rank(&run->placement, shard) == run->rank;
-        }
-        shards = here > shards ? here : shards;
-    }
+    uint32_t shards = count_devices(run);
     run->devices = calloc(shards, sizeof(csl_device *));
     if (!run->devices) {
         return csl_fail(CSL_E_NO_MEMORY, "devices");
@@ -352,7 +359,15 @@ static csl_status open_devices(csl_federated_run *run)
 
 csl_status csl_run_open_devices(csl_federated_run *run)
 {
-    CSL_TRY(csl_agree(run->communicator, open_devices(run)));
+    csl_status status = open_devices(run);
+    if (status != CSL_OK) {
+        status = csl_fail_context(status, "study %s", run->options->study_path);
+    }
+    status = csl_agree(run->communicator, status);
+    if (status == CSL_E_NOT_FOUND && run->options->study_refused) {
+        *run->options->study_refused = true; /* no device has such a name anywhere */
+    }
+    CSL_TRY(status);
     uint32_t cores = csl_communicator_local_cores(run->communicator);
     uint32_t used = csl_communicator_local_size(run->communicator) * run->study->threads;
     if (run->rank == 0 && used > cores && strncmp(run->device_name, "host", 4) == 0) {

@@ -1,6 +1,9 @@
 /* Rules between keys of the study file, and what follows from other keys. */
 #include "study_schema.h"
 
+#include <consilium/model.h>
+#include <consilium/text.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,9 +271,27 @@ static csl_status check_adversary(csl_study *study, const csl_study_origins *ori
     return sends ? take_attack(study, origins) : CSL_OK;
 }
 
+/* A network is of the zoo by its name, unless its layers are listed. */
+static csl_status check_model(const csl_study *study, const csl_study_origins *origins)
+{
+    const char *name = study->model.name;
+    if (study->model.layer_count > 0 || csl_model_zoo_text(name)) {
+        return CSL_OK;
+    }
+    char known[256] = "";
+    for (const char *const *names = csl_model_zoo_names(); *names; names++) {
+        size_t length = strlen(known);
+        snprintf(known + length, sizeof known - length, "%s%s", length ? ", " : "", *names);
+    }
+    const char *nearest = csl_nearest_name(name, csl_model_zoo_names());
+    return csl_study_refuse(origins, "model.name", "expected one of %s, found '%s'%s%s", known,
+                            name, nearest ? "; nearest is " : "", nearest ? nearest : "");
+}
+
 csl_status csl_study_check(csl_study *study, const csl_study_origins *origins)
 {
     CSL_TRY(check_split(study, origins));
+    CSL_TRY(check_model(study, origins));
     CSL_TRY(check_institutions(study, origins));
     CSL_TRY(check_federation(study, origins));
     CSL_TRY(check_aggregation(study, origins));

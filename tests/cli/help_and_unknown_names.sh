@@ -38,6 +38,16 @@ expect 2 'expected a number from 1' "$consilium" run --timeout soon study.yaml
 expect 2 '--set needs a value' "$consilium" run study.yaml --set
 expect 2 'which study?' "$consilium" run
 expect 2 "'two.yaml' is too much" "$consilium" run one.yaml two.yaml
+expect 2 "'--bogus' is no option" "$consilium" bench comm --bogus
+expect 2 "'0' is no option, or its value is" "$consilium" bench comm --institutions 0
+expect 2 "'more' is no option" "$consilium" bench comm more
+expect 2 "did you mean 'dirichlet'?" "$consilium" data split x.h5 --out x --scheme dirichle
+# What a message tells to type answers.
+for command in import synth split info validate; do
+    expect 2 "Try \`consilium data $command --help' or \`consilium data $command --usage'" \
+        "$consilium" data $command --bogus
+    expect 0 "Usage: consilium data $command" "$consilium" data $command --usage
+done
 expect 2 '--count' "$consilium" data synth phantom --out x.h5 --count many
 expect 2 '--size' "$consilium" data synth phantom --out x.h5 --size 1000000
 [ ! -e x.h5 ] || fail 'a usage error left a file'
@@ -58,16 +68,39 @@ printf 'study: {a: [\n' >torn.yaml
 expect 2 'torn.yaml' "$consilium" run torn.yaml
 # Under mpirun, what is wrong with the arguments is told once, and a study by the rank that read it.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-told_once() {
-    text=$1
-    shift
-    expect 2 "$text" mpirun --oversubscribe -n 3 "$consilium" "$@"
-    [ "$(cat printed.txt complaints.txt | grep -cF -e "$text")" = 1 ] ||
+told_once_as() {
+    code=$1 text=$2
+    shift 2
+    expect "$code" "$text" mpirun --oversubscribe -n 3 "$consilium" "$@"
+    [ "$(cat printed.txt complaints.txt | grep -c '^consilium')" = 1 ] &&
+        [ "$(cat printed.txt complaints.txt | grep -cF -e "$text")" = 1 ] ||
         { cat complaints.txt; fail "$*: told by several ranks"; }
 }
-told_once 'did you mean --out?' run --ouy x study.yaml
-told_once "did you mean 'run'?" rum
-told_once 'nearest is rounds' run typo.yaml
-told_once 'absent.yaml: No such file' run absent.yaml
+told_once_as 2 'did you mean --out?' run --ouy x study.yaml
+told_once_as 2 "did you mean 'run'?" rum
+told_once_as 2 'nearest is rounds' run typo.yaml
+told_once_as 2 'absent.yaml: No such file' run absent.yaml
+# Names in a study, before anything is read or written: the data of this one do not exist.
+cat >names.yaml <<'END'
+study: names
+data: {path: nowhere.h5}
+model: {name: cnn-smal}
+END
+for plan in '' --plan; do
+    told_once_as 2 "names.yaml:3:15: model.name: expected one of cnn-small" \
+        run names.yaml --out unused $plan
+    expect 2 "found 'cnn-smal'; nearest is cnn-small" "$consilium" run names.yaml $plan
+    told_once_as 2 "no aggregation rule is called 'medain'; did you mean 'median'?" run names.yaml \
+        --out unused $plan --set model.name=cnn-small --set aggregation.rule=medain
+    told_once_as 1 'study names.yaml: device: expected ' run names.yaml \
+        --out unused $plan --set model.name=cnn-small --set device=cuda:99
+    grep -q 'cuda:99' complaints.txt || fail 'the device that is not there is not named'
+    told_once_as 2 "found 'cdua:0'; did you mean 'cuda:0'?" run names.yaml \
+        --out unused $plan --set model.name=cnn-small --set device=cdua:0
+    told_once_as 1 'nowhere.h5: No such file' run names.yaml \
+        --out unused $plan --set model.name=cnn-small --set device=host
+done
+rmdir unused 2>/dev/null || :
+[ ! -e unused/metrics.csv ] || fail 'a refused study left results'
 expect 1 'standard output' sh -c "'$consilium' --help >/dev/full"
 echo 'every level answers'

@@ -135,8 +135,33 @@ kill -TERM $job
 ends_soon stopped
 [ "$(grep -c '^consilium: .*stopped by a signal ' stopped.txt)" = 1 ] ||
     { cat stopped.txt; fail 'a signal was not told once'; }
+# Ctrl-C reaches mpirun, which hands it on: the same, and no rank is left behind.
+start interrupted
+kill -INT $job
+ends_soon interrupted
+waited=0
+for rank in $ranks; do
+    while [ -e "/proc/$rank" ]; do # mpirun may leave before the system has cleared its children
+        sleep 1
+        waited=$((waited + 1))
+        [ $waited -lt 5 ] || { kill -KILL $ranks; fail "interrupted: process $rank was left behind"; }
+    done
+done
+# Alone, without mpirun.
+"$consilium" run study.yaml --out alone --quiet --set rounds=100000 >alone.rounds 2>alone.txt &
+job=$!
+waited=0
+while [ ! -s alone/metrics.csv ] || [ "$(wc -l <alone/metrics.csv)" -lt 3 ]; do
+    sleep 1
+    waited=$((waited + 1))
+    [ $waited -lt 60 ] || { kill -KILL $job; fail 'alone: no round within 60 s'; }
+done
+kill -INT $job
+ends_soon alone
+[ "$(grep -c '^consilium: .*stopped by a signal ' alone.txt)" = 1 ] ||
+    { cat alone.txt; fail 'a signal to a run alone was not told once'; }
 # What the job had written is whole.
-for name in killed hung headless apart stopped; do
+for name in killed hung headless apart stopped interrupted alone; do
     awk -F, 'NR == 1 { columns = NF } NF != columns { exit 1 }' $name/metrics.csv ||
         fail "$name: a torn line in metrics.csv"
     for model in model.h5 model-last.h5; do
