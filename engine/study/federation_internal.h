@@ -43,9 +43,7 @@ bool csl_federation_next_piece(csl_piece *piece);
 /* out = minuend - subtrahend, each rounded once, -0.0 made +0.0; out may be one of the others.
  * Returns the first coordinate whose difference is not finite, and leaves the rest of `out`
  * unspecified then; else count. */
-size_t csl_federation_subtract(const float *minuend,
-                               const float *subtrahend,
-                               float *out,
-                               size_t count);
+size_t
+csl_federation_subtract(const float *minuend, const float *subtrahend, float *out, size_t count);
 
 #endif
