@@ -150,6 +150,7 @@ static void forward_layer(oracle_network *network, uint32_t i)
     l->out = output_shape(layer, l->in, &l->window);
     size_t count = csl_shape_count(l->out) * network->batch;
     size_t statistics = (size_t)network->batch * l->in.channels; /* at most */
+    CU_ASSERT_FATAL(count > 0);
     l->y = calloc(count, sizeof *l->y);
     l->dy = calloc(count, sizeof *l->dy);
     l->mean = calloc(statistics, sizeof *l->mean);

@@ -202,7 +202,7 @@ static void mda(const oracle_rows *rows, double *out)
 {
     uint32_t n = rows->n;
     double *pair = malloc((size_t)n * n * sizeof *pair);
-    uint32_t subset[ROWS_MOST];
+    uint32_t subset[ROWS_MOST] = {0};
     double best_weight[ROWS_MOST] = {0};
     double least = INFINITY;
     uint32_t keep = n - rows->f;
@@ -335,6 +335,7 @@ bool oracle_pre(const char *name, oracle_rows *rows)
     double norm[ROWS_MOST];
     keyed sorted[ROWS_MOST];
     uint32_t n = rows->n;
+    CU_ASSERT_FATAL(n > 0);
     for (uint32_t i = 0; i < n; i++) {
         norm[i] = sqrt(distance_to(row(rows, i), NULL, rows->d));
     }

@@ -1,4 +1,5 @@
 #include "reference_trainer.h"
+#include "test_support.h"
 
 #include <consilium/random.h>
 #include <math.h>
@@ -15,6 +16,7 @@ static void copy_image(reference_trainer *t, uint64_t from, uint64_t to)
 {
     const uint8_t *raw = (const uint8_t *)t->data->images + from * pixel_count(t);
     uint32_t channels = t->data->shape.channels;
+    CU_ASSERT_FATAL(channels > 0);
     uint64_t voxels = pixel_count(t) / channels;
     for (uint32_t c = 0; c < channels; c++) {
         for (uint64_t v = 0; v < voxels; v++) {
@@ -29,6 +31,7 @@ static void copy_image(reference_trainer *t, uint64_t from, uint64_t to)
 static void normalise(reference_trainer *t)
 {
     uint32_t channels = t->data->shape.channels;
+    CU_ASSERT_FATAL(channels > 0);
     uint64_t values = t->train_count * pixel_count(t);
     uint64_t each = values / channels;
     double n = (double)each;
