@@ -46,7 +46,8 @@ static csl_status back_norm(csl_model *model, const node_state *s)
 {
     const csl_node *node = s->node;
     bool is_batch = node->kind == CSL_LAYER_BATCH_NORM;
-    csl_norm_spec spec = {node->in, is_batch ? 0 : node->layer->groups, CSL_NORM_EPSILON};
+    csl_norm_spec spec = {node->in, is_batch ? 0 : node->layer->groups, CSL_NORM_EPSILON,
+                          csl_node_block(model, node)};
     const float *scale = model->parameters + node->weight;
     const float *saved_mean = csl_model_buffer(model, s->plan->aux);
     if (is_batch) {
@@ -82,17 +83,17 @@ static csl_status back_add(csl_model *model, const node_state *s)
 static csl_status back_pool(csl_model *model, const node_state *s)
 {
     const csl_node *node = s->node;
-    const csl_pool_spec pool = {node->in, node->out, node->window};
+    uint32_t batch = 0;
+    const csl_pool_spec pool = csl_node_pool_spec(model, node, &batch);
     if (!s->dx) {
         return CSL_OK;
     }
     if (node->kind == CSL_LAYER_AVERAGE_POOL || node->kind == CSL_LAYER_GLOBAL_AVERAGE_POOL) {
-        return model->kernels->average_pool_backward(model->device, &pool, s->dy, model->batch,
-                                                     s->dx);
+        return model->kernels->average_pool_backward(model->device, &pool, s->dy, batch, s->dx);
     }
     const float *index = csl_model_buffer(model, s->plan->aux);
-    return model->kernels->max_pool_backward(
-        model->device, &pool, s->dy, (const uint32_t *)(const void *)index, model->batch, s->dx);
+    return model->kernels->max_pool_backward(model->device, &pool, s->dy,
+                                             (const uint32_t *)(const void *)index, batch, s->dx);
 }
 
 static csl_status run_kind(csl_model *model, uint32_t n, const node_state *s)

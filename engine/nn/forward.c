@@ -15,7 +15,7 @@ uint64_t csl_dropout_offset(const csl_model *model, uint32_t node)
 static csl_status run_batch_norm(
     csl_model *model, const csl_node *node, const csl_node_plan *plan, const float *x, float *y)
 {
-    csl_norm_spec spec = {node->in, 0, CSL_NORM_EPSILON};
+    csl_norm_spec spec = {node->in, 0, CSL_NORM_EPSILON, csl_node_block(model, node)};
     float *parameters = model->parameters;
     float *saved_mean = csl_model_buffer(model, plan->aux);
     float *saved_inverse = saved_mean + node->in.channels;
@@ -35,7 +35,8 @@ static csl_status run_batch_norm(
 static csl_status run_group_norm(
     csl_model *model, const csl_node *node, const csl_node_plan *plan, const float *x, float *y)
 {
-    csl_norm_spec spec = {node->in, node->layer->groups, CSL_NORM_EPSILON};
+    csl_norm_spec spec = {node->in, node->layer->groups, CSL_NORM_EPSILON,
+                          csl_node_block(model, node)};
     float *saved_mean = csl_model_buffer(model, plan->aux);
     float *saved_inverse = saved_mean + (size_t)model->plan->batch_max * node->layer->groups;
     return model->kernels->group_norm_forward(
@@ -63,7 +64,8 @@ static csl_status run_node(csl_model *model, uint32_t n)
     csl_device *device = model->device;
     const csl_node *node = &model->graph->nodes[n];
     const csl_node_plan *plan = &model->plan->nodes[n];
-    const csl_pool_spec pool = {node->in, node->out, node->window};
+    uint32_t pool_batch = 0;
+    const csl_pool_spec pool = csl_node_pool_spec(model, node, &pool_batch);
     const float *x = csl_model_buffer(model, plan->x);
     float *y = csl_model_buffer(model, plan->y);
     uint32_t batch = model->batch;
@@ -84,11 +86,11 @@ static csl_status run_node(csl_model *model, uint32_t n)
         return kernels->relu_forward(device, x, count, y);
     case CSL_LAYER_MAX_POOL:
     case CSL_LAYER_GLOBAL_MAX_POOL:
-        return kernels->max_pool_forward(device, &pool, x, batch, y,
+        return kernels->max_pool_forward(device, &pool, x, pool_batch, y,
                                          (uint32_t *)(void *)csl_model_buffer(model, plan->aux));
     case CSL_LAYER_AVERAGE_POOL:
     case CSL_LAYER_GLOBAL_AVERAGE_POOL:
-        return kernels->average_pool_forward(device, &pool, x, batch, y);
+        return kernels->average_pool_forward(device, &pool, x, pool_batch, y);
     case CSL_LAYER_DROPOUT:
         return run_dropout(model, n, x, y);
     case CSL_LAYER_ADD:

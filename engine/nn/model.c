@@ -38,13 +38,8 @@ static csl_status create_convs(csl_model *model)
         if (node->kind != CSL_LAYER_CONV) {
             continue;
         }
-        csl_conv_spec spec = {.input = node->in,
-                              .output = node->out,
-                              .window = node->window,
-                              .groups = node->layer->groups,
-                              .has_bias = node->layer->bias,
-                              .fuse_relu = node->relu,
-                              .batch_max = model->plan->batch_max};
+        csl_conv_spec spec = csl_node_conv_spec(node, model->plan->batch_max);
+        spec.block = model->blocks[n];
         csl_status status = model->kernels->conv_create(model->device, &spec, &model->convs[n]);
         if (status != CSL_OK) {
             return csl_fail_context(status, "layer '%s'", node->layer->name);
@@ -59,7 +54,8 @@ build_model(csl_model *model, const csl_model_spec *spec, uint32_t batch_max, bo
     CSL_TRY(csl_graph_create(spec, &model->graph));
     CSL_TRY(csl_plan_create(model->graph, batch_max, training, &model->plan));
     model->convs = calloc(model->graph->node_count, sizeof(csl_conv *));
-    if (!model->convs) {
+    model->blocks = calloc(model->graph->node_count, sizeof *model->blocks);
+    if (!model->convs || !model->blocks) {
         return csl_fail(CSL_E_NO_MEMORY, "model %s: no memory for its convolutions", spec->name);
     }
     uint64_t size = arena_size(model->graph, model->plan);
@@ -76,6 +72,7 @@ build_model(csl_model *model, const csl_model_spec *spec, uint32_t batch_max, bo
         CSL_TRY(model->kernels->fill(model->device, 0.0f, model->graph->parameter_count,
                                      model->gradient));
     }
+    CSL_TRY(csl_layout_choose(model->device, model->graph, batch_max, model->blocks));
     return create_convs(model);
 }
 
@@ -114,6 +111,7 @@ void csl_model_destroy(csl_model *model)
         }
     }
     free(model->convs);
+    free(model->blocks);
     csl_device_free(model->device, model->arena);
     csl_plan_destroy(model->plan);
     csl_graph_destroy(model->graph);

@@ -1,6 +1,7 @@
 /*
  * Loops over the channels of a channels-last tensor, sixteen channels at a time. A row of a column
- * block is one load, so rows are read once and in order and the sums stay in registers.
+ * block is one load, so rows are read once and in order and the sums stay in registers. Rows of
+ * eight channels are taken in pairs.
  */
 #include "nn_host.h"
 
@@ -22,6 +23,23 @@ static inline __attribute__((always_inline)) void mask_lanes(csl_lanes *value,
 {
     const csl_lanes zero = {0};
     *value = (csl_lanes)((csl_lane_mask)*value & (csl_lane_mask)(*gate > zero));
+}
+
+enum { HALF = CSL_LANES / 2 };
+
+/* Eight values twice, for two rows of eight channels in one vector. */
+static inline void double_lanes(const float *values, float *lanes)
+{
+    for (int i = 0; i < CSL_LANES; i++) {
+        lanes[i] = values[i % HALF];
+    }
+}
+
+static inline void fold_lanes(const double *lanes, double *target)
+{
+    for (int i = 0; i < HALF; i++) {
+        target[i] += lanes[i] + lanes[i + HALF];
+    }
 }
 
 CSL_CLONES static void moments16(const float *x,
@@ -68,16 +86,34 @@ static void moments_tail(const float *x,
     }
 }
 
-void csl_column_moments(const float *x,
-                        size_t row_count,
-                        uint32_t channels,
-                        const float *shift,
-                        double *sum,
-                        double *square)
+static void
+moments8(const float *x, size_t row_count, const float *shift, double *sum, double *square)
+{
+    float base[CSL_LANES];
+    double lanes[2][CSL_LANES] = {{0.0}};
+    double_lanes(shift, base);
+    moments16(x, row_count / 2, CSL_LANES, base, lanes[0], lanes[1]);
+    fold_lanes(lanes[0], sum);
+    fold_lanes(lanes[1], square);
+    if (row_count % 2 != 0) {
+        moments_tail(x + (row_count - 1) * HALF, 1, HALF, HALF, shift, sum, square);
+    }
+}
+
+static void column_moments(const float *x,
+                           size_t row_count,
+                           uint32_t channels,
+                           const float *shift,
+                           double *sum,
+                           double *square)
 {
     for (size_t first = 0; first < row_count; first += ROWS_PER_BLOCK) {
         size_t rows = row_count - first < ROWS_PER_BLOCK ? row_count - first : ROWS_PER_BLOCK;
         const float *block = x + first * channels;
+        if (channels == HALF) {
+            moments8(block, rows, shift, sum, square);
+            continue;
+        }
         uint32_t c = 0;
         for (; c + CSL_LANES <= channels; c += CSL_LANES) {
             moments16(block + c, rows, channels, shift + c, sum + c, square + c);
@@ -132,18 +168,42 @@ static void gradients_tail(const float *x,
     }
 }
 
-void csl_column_gradients(const float *x,
-                          const float *y,
-                          const float *dy,
-                          size_t row_count,
-                          uint32_t channels,
-                          const float *mean,
-                          double *sum,
-                          double *product)
+static void gradients8(const float *x,
+                       const float *y,
+                       const float *dy,
+                       size_t row_count,
+                       const float *mean,
+                       double *sum,
+                       double *product)
+{
+    float base[CSL_LANES];
+    double lanes[2][CSL_LANES] = {{0.0}};
+    double_lanes(mean, base);
+    gradients16(x, y, dy, row_count / 2, CSL_LANES, base, lanes[0], lanes[1]);
+    fold_lanes(lanes[0], sum);
+    fold_lanes(lanes[1], product);
+    if (row_count % 2 != 0) {
+        size_t at = (row_count - 1) * HALF;
+        gradients_tail(x + at, y ? y + at : NULL, dy + at, 1, HALF, HALF, mean, sum, product);
+    }
+}
+
+static void column_gradients(const float *x,
+                             const float *y,
+                             const float *dy,
+                             size_t row_count,
+                             uint32_t channels,
+                             const float *mean,
+                             double *sum,
+                             double *product)
 {
     for (size_t first = 0; first < row_count; first += ROWS_PER_BLOCK) {
         size_t rows = row_count - first < ROWS_PER_BLOCK ? row_count - first : ROWS_PER_BLOCK;
         size_t at = first * channels;
+        if (channels == HALF) {
+            gradients8(x + at, y ? y + at : NULL, dy + at, rows, mean, sum, product);
+            continue;
+        }
         uint32_t c = 0;
         for (; c + CSL_LANES <= channels; c += CSL_LANES) {
             gradients16(x + at + c, y ? y + at + c : NULL, dy + at + c, rows, channels, mean + c,
@@ -197,18 +257,41 @@ static void affine_tail(const float *x,
     }
 }
 
-void csl_column_affine(const float *x,
-                       size_t row_count,
-                       uint32_t channels,
-                       const float *mean,
-                       const float *factor,
-                       const float *shift,
-                       bool relu,
-                       float *out)
+static void affine8(const float *x,
+                    size_t row_count,
+                    const float *mean,
+                    const float *factor,
+                    const float *shift,
+                    bool relu,
+                    float *out)
+{
+    float base[CSL_LANES], slope[CSL_LANES], offset[CSL_LANES];
+    double_lanes(mean, base);
+    double_lanes(factor, slope);
+    double_lanes(shift, offset);
+    affine16(x, row_count / 2, CSL_LANES, base, slope, offset, relu, out);
+    if (row_count % 2 != 0) {
+        size_t at = (row_count - 1) * HALF;
+        affine_tail(x + at, 1, HALF, HALF, mean, factor, shift, relu, out + at);
+    }
+}
+
+static void column_affine(const float *x,
+                          size_t row_count,
+                          uint32_t channels,
+                          const float *mean,
+                          const float *factor,
+                          const float *shift,
+                          bool relu,
+                          float *out)
 {
     for (size_t first = 0; first < row_count; first += ROWS_PER_BLOCK) {
         size_t rows = row_count - first < ROWS_PER_BLOCK ? row_count - first : ROWS_PER_BLOCK;
         size_t at = first * channels;
+        if (channels == HALF) {
+            affine8(x + at, rows, mean, factor, shift, relu, out + at);
+            continue;
+        }
         uint32_t c = 0;
         for (; c + CSL_LANES <= channels; c += CSL_LANES) {
             affine16(x + at + c, rows, channels, mean + c, factor + c, shift + c, relu,
@@ -270,21 +353,51 @@ static void affine_gradient_tail(const float *x,
     }
 }
 
-void csl_column_affine_gradient(const float *x,
-                                const float *y,
-                                const float *dy,
-                                size_t row_count,
-                                uint32_t channels,
-                                const float *mean,
-                                const float *factor,
-                                const float *gain,
-                                const float *slope,
-                                const float *offset,
-                                float *dx)
+static void affine_gradient8(const float *x,
+                             const float *y,
+                             const float *dy,
+                             size_t row_count,
+                             const float *mean,
+                             const float *factor,
+                             const float *gain,
+                             const float *slope,
+                             const float *offset,
+                             float *dx)
+{
+    float wide[5][CSL_LANES];
+    const float *const columns[5] = {mean, factor, gain, slope, offset};
+    for (int i = 0; i < 5; i++) {
+        double_lanes(columns[i], wide[i]);
+    }
+    affine_gradient16(x, y, dy, row_count / 2, CSL_LANES, wide[0], wide[1], wide[2], wide[3],
+                      wide[4], dx);
+    if (row_count % 2 != 0) {
+        size_t at = (row_count - 1) * HALF;
+        affine_gradient_tail(x + at, y ? y + at : NULL, dy + at, 1, HALF, HALF, mean, factor, gain,
+                             slope, offset, dx + at);
+    }
+}
+
+static void column_affine_gradient(const float *x,
+                                   const float *y,
+                                   const float *dy,
+                                   size_t row_count,
+                                   uint32_t channels,
+                                   const float *mean,
+                                   const float *factor,
+                                   const float *gain,
+                                   const float *slope,
+                                   const float *offset,
+                                   float *dx)
 {
     for (size_t first = 0; first < row_count; first += ROWS_PER_BLOCK) {
         size_t rows = row_count - first < ROWS_PER_BLOCK ? row_count - first : ROWS_PER_BLOCK;
         size_t at = first * channels;
+        if (channels == HALF) {
+            affine_gradient8(x + at, y ? y + at : NULL, dy + at, rows, mean, factor, gain, slope,
+                             offset, dx + at);
+            continue;
+        }
         uint32_t c = 0;
         for (; c + CSL_LANES <= channels; c += CSL_LANES) {
             affine_gradient16(x + at + c, y ? y + at + c : NULL, dy + at + c, rows, channels,
@@ -295,5 +408,75 @@ void csl_column_affine_gradient(const float *x,
                                  channels - c, mean + c, factor + c, gain + c, slope + c,
                                  offset + c, dx + at + c);
         }
+    }
+}
+
+void csl_map_moments(const float *x,
+                     size_t row_count,
+                     uint32_t channels,
+                     uint32_t block,
+                     const float *shift,
+                     double *sum,
+                     double *square)
+{
+    uint32_t width = block ? block : channels;
+    for (uint32_t c = 0; c < channels; c += width) {
+        column_moments(x + c * row_count, row_count, width, shift + c, sum + c, square + c);
+    }
+}
+
+void csl_map_gradients(const float *x,
+                       const float *y,
+                       const float *dy,
+                       size_t row_count,
+                       uint32_t channels,
+                       uint32_t block,
+                       const float *mean,
+                       double *sum,
+                       double *product)
+{
+    uint32_t width = block ? block : channels;
+    for (uint32_t c = 0; c < channels; c += width) {
+        size_t at = c * row_count;
+        column_gradients(x + at, y ? y + at : NULL, dy + at, row_count, width, mean + c, sum + c,
+                         product + c);
+    }
+}
+
+void csl_map_affine(const float *x,
+                    size_t row_count,
+                    uint32_t channels,
+                    uint32_t block,
+                    const float *mean,
+                    const float *factor,
+                    const float *shift,
+                    bool relu,
+                    float *out)
+{
+    uint32_t width = block ? block : channels;
+    for (uint32_t c = 0; c < channels; c += width) {
+        size_t at = c * row_count;
+        column_affine(x + at, row_count, width, mean + c, factor + c, shift + c, relu, out + at);
+    }
+}
+
+void csl_map_affine_gradient(const float *x,
+                             const float *y,
+                             const float *dy,
+                             size_t row_count,
+                             uint32_t channels,
+                             uint32_t block,
+                             const float *mean,
+                             const float *factor,
+                             const float *gain,
+                             const float *slope,
+                             const float *offset,
+                             float *dx)
+{
+    uint32_t width = block ? block : channels;
+    for (uint32_t c = 0; c < channels; c += width) {
+        size_t at = c * row_count;
+        column_affine_gradient(x + at, y ? y + at : NULL, dy + at, row_count, width, mean + c,
+                               factor + c, gain + c, slope + c, offset + c, dx + at);
     }
 }

@@ -208,9 +208,22 @@ static csl_status allocate(csl_device *device, csl_conv *conv)
     return conv->is_pointwise ? CSL_OK : csl_cuda_reserve_scratch(device, columns * sizeof(float));
 }
 
+/* im2col reads whole pixels: channels-last. */
+csl_status csl_cuda_conv_block(csl_device *device, const csl_conv_spec *spec, uint32_t *block_out)
+{
+    (void)device;
+    CSL_TRY(check_spec(spec));
+    *block_out = 0;
+    return CSL_OK;
+}
+
 csl_status csl_cuda_conv_create(csl_device *device, const csl_conv_spec *spec, csl_conv **conv_out)
 {
     CSL_TRY(check_spec(spec));
+    if (spec->block != 0) {
+        return csl_fail(CSL_E_UNSUPPORTED, "convolution: blocks of %u channels on a GPU",
+                        spec->block);
+    }
     csl_conv *conv = static_cast<csl_conv *>(calloc(1, sizeof *conv));
     if (!conv) {
         return csl_fail(CSL_E_NO_MEMORY, "convolution: no memory for %zu bytes", sizeof *conv);

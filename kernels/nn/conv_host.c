@@ -1,6 +1,7 @@
 /*
- * Convolutions through oneDNN, channels-last. A prepared object keeps one plan (three primitives)
- * per batch size in use, and the weights in every order that its plans ask for.
+ * Convolutions through oneDNN, channels-last or in blocks of channels. A prepared object keeps one
+ * plan (three primitives) per batch size in use, and the weights in every order that its plans ask
+ * for.
  */
 #include "device/kernel_table.h"
 #include "nn_host.h"
@@ -37,6 +38,10 @@ typedef struct conv_pass {
     size_t weights_size;
     int32_t layout;           /* index into csl_conv.layouts, -1 if none */
     dnnl_primitive_t reorder; /* backward_weights: to the caller's order; NULL if it is that */
+    /* backward_weights of an image: from the caller's image to padded channels; NULL if as it is */
+    dnnl_primitive_t pad;
+    dnnl_memory_t image;
+    size_t source_size;
 } conv_pass;
 
 typedef struct conv_plan {
@@ -98,6 +103,8 @@ static void destroy_pass(csl_conv *conv, conv_pass *pass)
 {
     destroy_primitive(pass->primitive);
     destroy_primitive(pass->reorder);
+    destroy_primitive(pass->pad);
+    destroy_memory(pass->image);
     destroy_memory(pass->source);
     destroy_memory(pass->destination);
     destroy_memory(pass->weights);
@@ -219,15 +226,31 @@ static csl_status create_memory(csl_conv *conv,
         "dnnl_memory_create");
 }
 
+/* The reorder of the source that backward_weights may need. */
 static csl_status
-fill_pass(csl_conv *conv, csl_onednn_pass kind, const_dnnl_primitive_desc_t desc, conv_pass *pass)
+create_pad(csl_conv *conv, const conv_plan *plan, const_dnnl_primitive_desc_t desc, conv_pass *pass)
+{
+    if (conv->problem.weights_source_tag == conv->problem.source_tag) {
+        return CSL_OK;
+    }
+    csl_memory_desc image = dnnl_primitive_desc_query_md(plan->forward_desc, dnnl_query_src_md, 0);
+    CSL_TRY_ONEDNN(dnnl_memory_create(&pass->image, image, conv->engine, DNNL_MEMORY_NONE));
+    return create_reorder(conv, image, dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0),
+                          &pass->pad);
+}
+
+static csl_status fill_pass(csl_conv *conv,
+                            const conv_plan *plan,
+                            csl_onednn_pass kind,
+                            const_dnnl_primitive_desc_t desc,
+                            conv_pass *pass)
 {
     bool forward = kind == CSL_ONEDNN_FORWARD;
     bool weights = kind == CSL_ONEDNN_BACKWARD_WEIGHTS;
     CSL_TRY_ONEDNN(dnnl_primitive_create(&pass->primitive, desc));
     CSL_TRY(create_memory(
         conv, desc, kind == CSL_ONEDNN_BACKWARD_DATA ? dnnl_query_diff_src_md : dnnl_query_src_md,
-        NULL, &pass->source));
+        &pass->source_size, &pass->source));
     CSL_TRY(create_memory(conv, desc, forward ? dnnl_query_dst_md : dnnl_query_diff_dst_md, NULL,
                           &pass->destination));
     CSL_TRY(create_memory(conv, desc, dnnl_query_scratchpad_md, &pass->scratchpad_size,
@@ -246,6 +269,7 @@ fill_pass(csl_conv *conv, csl_onednn_pass kind, const_dnnl_primitive_desc_t desc
     }
     CSL_TRY(
         create_memory(conv, desc, dnnl_query_diff_weights_md, &pass->weights_size, &pass->weights));
+    CSL_TRY(create_pad(conv, plan, desc, pass));
     csl_memory_desc order = dnnl_primitive_desc_query_md(desc, dnnl_query_diff_weights_md, 0);
     return dnnl_memory_desc_equal(order, conv->canonical)
                ? CSL_OK
@@ -263,7 +287,7 @@ static csl_status prepare_pass(csl_conv *conv, conv_plan *plan, csl_onednn_pass 
     problem.source[0] = problem.destination[0] = plan->batch;
     dnnl_primitive_desc_t desc = NULL;
     CSL_TRY(csl_onednn_conv_prepare(&problem, kind, plan->forward_desc, &desc));
-    csl_status status = fill_pass(conv, kind, desc, pass);
+    csl_status status = fill_pass(conv, plan, kind, desc, pass);
     if (status != CSL_OK) {
         destroy_pass(conv, pass);
     }
@@ -362,7 +386,24 @@ static csl_onednn_conv describe_problem(const csl_conv_spec *spec)
         problem.dilates[i] = (dnnl_dim_t)spec->window.dilation[axis] - 1;
         problem.padding[i] = spec->window.padding[axis];
     }
+    problem.weights_source_tag = problem.source_tag;
+    if (spec->block != 0) { /* conv_block gives blocks for flat maps only */
+        csl_onednn_conv_set_block(&problem, spec->block);
+    }
     return problem;
+}
+
+csl_status csl_host_conv_block(csl_device *device, const csl_conv_spec *spec, uint32_t *block_out)
+{
+    CSL_TRY(check_spec(spec));
+    csl_conv_spec plain = *spec;
+    plain.block = 0;
+    csl_onednn_conv problem = describe_problem(&plain);
+    problem.source[0] = problem.destination[0] = spec->batch_max;
+    int threads = enter_threads(device);
+    csl_status status = csl_onednn_conv_block(&problem, block_out);
+    omp_set_num_threads(threads);
+    return status;
 }
 
 static csl_status prepare_conv(csl_conv *conv)
@@ -381,6 +422,15 @@ static csl_status prepare_conv(csl_conv *conv)
 csl_status csl_host_conv_create(csl_device *device, const csl_conv_spec *spec, csl_conv **conv_out)
 {
     CSL_TRY(check_spec(spec));
+    if (spec->block != 0) {
+        uint32_t block = 0;
+        CSL_TRY(csl_host_conv_block(device, spec, &block));
+        if (spec->block != block) {
+            return csl_fail(CSL_E_UNSUPPORTED,
+                            "convolution: expected blocks of 0 or %u channels, found %u", block,
+                            spec->block);
+        }
+    }
     csl_conv *conv = calloc(1, sizeof *conv);
     if (!conv) {
         return csl_fail(CSL_E_NO_MEMORY, "convolution: no memory for %zu bytes", sizeof *conv);
@@ -517,12 +567,20 @@ static csl_status backward_weights(
     conv_pass *pass = NULL;
     CSL_TRY(find_pass(conv, batch, CSL_ONEDNN_BACKWARD_WEIGHTS, &pass));
     size_t gradient_size = (pass->weights_size + 63) / 64 * 64;
+    size_t image_size = pass->pad ? (pass->source_size + 63) / 64 * 64 : 0;
     void *scratch = NULL;
-    CSL_TRY(csl_nn_scratch(gradient_size + pass->scratchpad_size, &scratch));
+    CSL_TRY(csl_nn_scratch(gradient_size + image_size + pass->scratchpad_size, &scratch));
+    if (pass->pad) {
+        void *padded = (char *)scratch + gradient_size;
+        CSL_TRY_ONEDNN(dnnl_memory_set_data_handle(pass->image, (void *)x));
+        CSL_TRY_ONEDNN(dnnl_memory_set_data_handle(pass->source, padded));
+        CSL_TRY(run_reorder(conv, pass->pad, pass->image, pass->source));
+        x = padded;
+    }
     CSL_TRY_ONEDNN(
         dnnl_memory_set_data_handle(pass->weights, pass->reorder ? scratch : (void *)dweights));
     CSL_TRY(run_pass(conv, pass, numbers, x, dy, dbias, pass->weights,
-                     (char *)scratch + gradient_size));
+                     (char *)scratch + gradient_size + image_size));
     if (!pass->reorder) {
         return CSL_OK;
     }

@@ -40,46 +40,51 @@ static inline void csl_nn_part(
 }
 
 /*
- * Column sums of rows [row_count][channels], added to float64: sum[c] += x - shift[c] and
- * square[c] += (x - shift[c])^2. Rows go through float32 accumulators in blocks.
+ * Maps x [row_count][channels], or [channels / block][row_count][block] with a block that is not 0.
+ * Column sums, added to float64: sum[c] += x - shift[c] and square[c] += (x - shift[c])^2. Rows go
+ * through float32 accumulators in blocks.
  */
-void csl_column_moments(const float *x,
-                        size_t row_count,
-                        uint32_t channels,
-                        const float *shift,
-                        double *sum,
-                        double *square);
+void csl_map_moments(const float *x,
+                     size_t row_count,
+                     uint32_t channels,
+                     uint32_t block,
+                     const float *shift,
+                     double *sum,
+                     double *square);
 /* sum[c] += dy and product[c] += dy * (x - mean[c]), with dy masked by y > 0 unless y is NULL. */
-void csl_column_gradients(const float *x,
-                          const float *y,
-                          const float *dy,
-                          size_t row_count,
-                          uint32_t channels,
-                          const float *mean,
-                          double *sum,
-                          double *product);
-/* out = (x - mean[c]) * factor[c] + shift[c], then max(0, .) if relu. */
-void csl_column_affine(const float *x,
+void csl_map_gradients(const float *x,
+                       const float *y,
+                       const float *dy,
                        size_t row_count,
                        uint32_t channels,
+                       uint32_t block,
                        const float *mean,
-                       const float *factor,
-                       const float *shift,
-                       bool relu,
-                       float *out);
+                       double *sum,
+                       double *product);
+/* out = (x - mean[c]) * factor[c] + shift[c], then max(0, .) if relu. */
+void csl_map_affine(const float *x,
+                    size_t row_count,
+                    uint32_t channels,
+                    uint32_t block,
+                    const float *mean,
+                    const float *factor,
+                    const float *shift,
+                    bool relu,
+                    float *out);
 /* dx = factor[c] * (dy * gain[c] + ((x - mean[c]) * slope[c] + offset[c])), with dy masked by y > 0
  * unless y is NULL. The factor, 1 / deviation, stands outside: it may be large where the terms
  * inside cancel. */
-void csl_column_affine_gradient(const float *x,
-                                const float *y,
-                                const float *dy,
-                                size_t row_count,
-                                uint32_t channels,
-                                const float *mean,
-                                const float *factor,
-                                const float *gain,
-                                const float *slope,
-                                const float *offset,
-                                float *dx);
+void csl_map_affine_gradient(const float *x,
+                             const float *y,
+                             const float *dy,
+                             size_t row_count,
+                             uint32_t channels,
+                             uint32_t block,
+                             const float *mean,
+                             const float *factor,
+                             const float *gain,
+                             const float *slope,
+                             const float *offset,
+                             float *dx);
 
 #endif

@@ -14,6 +14,41 @@ static size_t row_count_of(const csl_norm_spec *spec)
     return (size_t)spec->shape.extent[0] * spec->shape.extent[1] * spec->shape.extent[2];
 }
 
+/* A thread's part of a batch, cut into `row_count` rows at a time: all of them at once if
+ * channels-last, an image's in blocks. */
+typedef struct batch_share {
+    size_t first; /* element */
+    size_t end;
+    size_t row_count;
+    size_t step; /* elements */
+} batch_share;
+
+/* Of the calling thread of a parallel region. */
+static batch_share share_batch(const csl_norm_spec *spec, uint32_t batch)
+{
+    size_t rows = row_count_of(spec);
+    size_t channels = spec->shape.channels;
+    size_t first, end;
+    csl_nn_part(rows * batch, spec->block ? rows : 1, omp_get_thread_num(), omp_get_num_threads(),
+                &first, &end);
+    size_t row_count = spec->block ? rows : end - first;
+    return (batch_share){first * channels, end * channels, row_count, row_count * channels};
+}
+
+/* The channels of an image's first row: x itself unless it lies in blocks. */
+static const float *first_row(const csl_norm_spec *spec, const float *x, float *room)
+{
+    if (!spec->block) {
+        return x;
+    }
+    size_t rows = row_count_of(spec);
+    for (uint32_t c = 0; c < spec->shape.channels; c++) {
+        uint32_t lane = c % spec->block;
+        room[c] = x[(c - lane) * rows + lane];
+    }
+    return room;
+}
+
 /* Bytes of one thread's float64 and float32 columns, a multiple of 64 so that threads share no
  * cache line. */
 static size_t columns_size(uint32_t channels, size_t double_count, size_t float_count)
@@ -33,49 +68,59 @@ static void add_threads(char *scratch, size_t stride, int thread_count, size_t c
     }
 }
 
-/* Moments of all rows of a batch around its first row: sum[C], square[C] at the scratch's start,
- * and after them room for one float column. */
+/* Moments of all rows of a batch around its first row, which goes to *base_out: sum[C], square[C]
+ * at the scratch's start, and after them room for two float columns, the second for that row. */
 static csl_status batch_moments(const csl_device *device,
+                                const csl_norm_spec *spec,
                                 const float *x,
-                                size_t row_count,
-                                uint32_t channels,
-                                double **sums_out)
+                                uint32_t batch,
+                                double **sums_out,
+                                const float **base_out)
 {
-    int thread_count = csl_nn_threads(device, row_count * channels);
-    size_t stride = columns_size(channels, 2, 1);
+    uint32_t channels = spec->shape.channels;
+    int thread_count = csl_nn_threads(device, row_count_of(spec) * batch * channels);
+    size_t stride = columns_size(channels, 2, 2);
     void *memory = NULL;
     CSL_TRY(csl_nn_scratch(stride * (size_t)thread_count, &memory));
     char *scratch = memory;
+    for (int thread = 0; thread < thread_count; thread++) {
+        memset(scratch + (size_t)thread * stride, 0, (size_t)2 * channels * sizeof(double));
+    }
+    float *room = (float *)((double *)memory + (size_t)2 * channels) + channels;
+    const float *base = first_row(spec, x, room);
 #pragma omp parallel num_threads(thread_count)
     {
-        int thread = omp_get_thread_num();
-        double *sum = (double *)(scratch + (size_t)thread * stride);
-        size_t first, end;
-        memset(sum, 0, stride);
-        csl_nn_part(row_count, 1, thread, omp_get_num_threads(), &first, &end);
-        csl_column_moments(x + first * channels, end - first, channels, x, sum, sum + channels);
+        double *sum = (double *)(scratch + (size_t)omp_get_thread_num() * stride);
+        batch_share share = share_batch(spec, batch);
+        for (size_t at = share.first; at < share.end; at += share.step) {
+            csl_map_moments(x + at, share.row_count, channels, spec->block, base, sum,
+                            sum + channels);
+        }
     }
     add_threads(scratch, stride, thread_count, (size_t)2 * channels);
     *sums_out = memory;
+    *base_out = base;
     return CSL_OK;
 }
 
 static void batch_affine(const csl_device *device,
+                         const csl_norm_spec *spec,
                          const float *x,
-                         size_t row_count,
-                         uint32_t channels,
+                         uint32_t batch,
                          const float *mean,
                          const float *factor,
                          const float *shift,
                          bool relu,
                          float *y)
 {
-#pragma omp parallel num_threads(csl_nn_threads(device, row_count *channels))
+    uint32_t channels = spec->shape.channels;
+#pragma omp parallel num_threads(csl_nn_threads(device, row_count_of(spec) * batch * channels))
     {
-        size_t first, end;
-        csl_nn_part(row_count, 1, omp_get_thread_num(), omp_get_num_threads(), &first, &end);
-        csl_column_affine(x + first * channels, end - first, channels, mean, factor, shift, relu,
-                          y + first * channels);
+        batch_share share = share_batch(spec, batch);
+        for (size_t at = share.first; at < share.end; at += share.step) {
+            csl_map_affine(x + at, share.row_count, channels, spec->block, mean, factor, shift,
+                           relu, y + at);
+        }
     }
 }
 
@@ -96,14 +141,15 @@ csl_status csl_host_batch_norm_train(csl_device *device,
     uint32_t channels = spec->shape.channels;
     size_t row_count = row_count_of(spec) * batch;
     double *sums = NULL;
-    CSL_TRY(batch_moments(device, x, row_count, channels, &sums));
+    const float *base = NULL;
+    CSL_TRY(batch_moments(device, spec, x, batch, &sums, &base));
     double count = (double)row_count;
     float *factor = (float *)(sums + (size_t)2 * channels);
     for (uint32_t c = 0; c < channels; c++) {
         double offset = sums[c] / count;
         double variance = sums[channels + c] / count - offset * offset;
         variance = variance > 0.0 ? variance : 0.0;
-        double mean = (double)x[c] + offset;
+        double mean = (double)base[c] + offset;
         double unbiased = row_count > 1 ? variance * count / (count - 1.0) : variance;
         running_mean[c] += momentum * ((float)mean - running_mean[c]);
         running_variance[c] += momentum * ((float)unbiased - running_variance[c]);
@@ -111,7 +157,7 @@ csl_status csl_host_batch_norm_train(csl_device *device,
         saved_inverse_deviation[c] = (float)(1.0 / sqrt(variance + (double)spec->epsilon));
         factor[c] = saved_inverse_deviation[c] * scale[c];
     }
-    batch_affine(device, x, row_count, channels, saved_mean, factor, shift, relu, y);
+    batch_affine(device, spec, x, batch, saved_mean, factor, shift, relu, y);
     return CSL_OK;
 }
 
@@ -141,37 +187,36 @@ csl_status csl_host_batch_norm_infer(csl_device *device,
             saved_inverse_deviation[c] = inverse_deviation;
         }
     }
-    batch_affine(device, x, row_count_of(spec) * batch, channels, running_mean, factor, shift, relu,
-                 y);
+    batch_affine(device, spec, x, batch, running_mean, factor, shift, relu, y);
     return CSL_OK;
 }
 
 /* Sums of dy and of dy (x - mean) over all rows of a batch, at the scratch's start; after them
  * there is room for two float columns. */
 static csl_status batch_gradients(const csl_device *device,
+                                  const csl_norm_spec *spec,
                                   const float *x,
                                   const float *y,
                                   const float *dy,
-                                  size_t row_count,
-                                  uint32_t channels,
+                                  uint32_t batch,
                                   const float *mean,
                                   double **sums_out)
 {
-    int thread_count = csl_nn_threads(device, row_count * channels);
+    uint32_t channels = spec->shape.channels;
+    int thread_count = csl_nn_threads(device, row_count_of(spec) * batch * channels);
     size_t stride = columns_size(channels, 2, 2);
     void *memory = NULL;
     CSL_TRY(csl_nn_scratch(stride * (size_t)thread_count, &memory));
     char *scratch = memory;
 #pragma omp parallel num_threads(thread_count)
     {
-        int thread = omp_get_thread_num();
-        double *sum = (double *)(scratch + (size_t)thread * stride);
-        size_t first, end;
+        double *sum = (double *)(scratch + (size_t)omp_get_thread_num() * stride);
         memset(sum, 0, stride);
-        csl_nn_part(row_count, 1, thread, omp_get_num_threads(), &first, &end);
-        size_t at = first * channels;
-        csl_column_gradients(x + at, y ? y + at : NULL, dy + at, end - first, channels, mean, sum,
-                             sum + channels);
+        batch_share share = share_batch(spec, batch);
+        for (size_t at = share.first; at < share.end; at += share.step) {
+            csl_map_gradients(x + at, y ? y + at : NULL, dy + at, share.row_count, channels,
+                              spec->block, mean, sum, sum + channels);
+        }
     }
     add_threads(scratch, stride, thread_count, (size_t)2 * channels);
     *sums_out = memory;
@@ -197,7 +242,7 @@ csl_status csl_host_batch_norm_backward(csl_device *device,
     size_t row_count = row_count_of(spec) * batch;
     const float *gate = relu ? y : NULL;
     double *sums = NULL;
-    CSL_TRY(batch_gradients(device, x, gate, dy, row_count, channels, saved_mean, &sums));
+    CSL_TRY(batch_gradients(device, spec, x, gate, dy, batch, saved_mean, &sums));
     float *slope = (float *)(sums + (size_t)2 * channels);
     float *offset = slope + channels;
     for (uint32_t c = 0; c < channels; c++) {
@@ -212,12 +257,12 @@ csl_status csl_host_batch_norm_backward(csl_device *device,
     }
 #pragma omp parallel num_threads(csl_nn_threads(device, row_count *channels))
     {
-        size_t first, end;
-        csl_nn_part(row_count, 1, omp_get_thread_num(), omp_get_num_threads(), &first, &end);
-        size_t at = first * channels;
-        csl_column_affine_gradient(x + at, gate ? gate + at : NULL, dy + at, end - first, channels,
-                                   saved_mean, saved_inverse_deviation, scale, slope, offset,
-                                   dx + at);
+        batch_share share = share_batch(spec, batch);
+        for (size_t at = share.first; at < share.end; at += share.step) {
+            csl_map_affine_gradient(x + at, gate ? gate + at : NULL, dy + at, share.row_count,
+                                    channels, spec->block, saved_mean, saved_inverse_deviation,
+                                    scale, slope, offset, dx + at);
+        }
     }
     return CSL_OK;
 }
@@ -286,7 +331,7 @@ csl_status csl_host_group_norm_forward(csl_device *device,
     size_t row_count = row_count_of(spec);
     size_t image_count = row_count * channels;
     int thread_count = csl_nn_threads(device, image_count * batch);
-    size_t stride = columns_size(channels, 2, 2);
+    size_t stride = columns_size(channels, 2, 3);
     void *memory = NULL;
     CSL_TRY(csl_nn_scratch(stride * (size_t)thread_count, &memory));
     char *scratch = memory;
@@ -297,13 +342,14 @@ csl_status csl_host_group_norm_forward(csl_device *device,
         float *mean = (float *)(square + channels);
         float *factor = mean + channels;
         const float *input = x + image * image_count;
+        const float *base = first_row(spec, input, factor + channels);
         size_t at = (size_t)image * spec->groups;
         memset(sum, 0, (size_t)2 * channels * sizeof *sum);
-        csl_column_moments(input, row_count, channels, input, sum, square);
-        join_groups(spec, input, sum, square, scale, saved_mean + at, saved_inverse_deviation + at,
+        csl_map_moments(input, row_count, channels, spec->block, base, sum, square);
+        join_groups(spec, base, sum, square, scale, saved_mean + at, saved_inverse_deviation + at,
                     mean, factor);
-        csl_column_affine(input, row_count, channels, mean, factor, shift, relu,
-                          y + image * image_count);
+        csl_map_affine(input, row_count, channels, spec->block, mean, factor, shift, relu,
+                       y + image * image_count);
     }
     return CSL_OK;
 }
@@ -390,11 +436,12 @@ csl_status csl_host_group_norm_backward(csl_device *device,
         for (uint32_t c = 0; c < channels; c++) {
             columns.mean[c] = saved_mean[group_at + c / width];
         }
-        csl_column_gradients(x + at, gate, dy + at, row_count, channels, columns.mean, columns.sum,
-                             columns.product);
+        csl_map_gradients(x + at, gate, dy + at, row_count, channels, spec->block, columns.mean,
+                          columns.sum, columns.product);
         group_coefficients(spec, scale, saved_inverse_deviation + group_at, &columns);
-        csl_column_affine_gradient(x + at, gate, dy + at, row_count, channels, columns.mean,
-                                   columns.factor, scale, columns.slope, columns.offset, dx + at);
+        csl_map_affine_gradient(x + at, gate, dy + at, row_count, channels, spec->block,
+                                columns.mean, columns.factor, scale, columns.slope, columns.offset,
+                                dx + at);
     }
     add_threads(scratch, stride, thread_count, (size_t)2 * channels);
     group_columns total = group_columns_at(scratch, channels);

@@ -120,12 +120,15 @@ static void destroy_descs(conv_descs *descs)
     csl_memory_desc_destroy(descs->destination);
 }
 
-static csl_status create_descs(const csl_onednn_conv *conv, bool bias, conv_descs *descs)
+static csl_status create_descs(const csl_onednn_conv *conv, csl_onednn_pass pass, conv_descs *descs)
 {
-    CSL_TRY(csl_memory_desc_create(conv->rank, conv->source, conv->source_tag, &descs->source));
+    bool weights = pass == CSL_ONEDNN_BACKWARD_WEIGHTS;
+    CSL_TRY(csl_memory_desc_create(conv->rank, conv->source,
+                                   weights ? conv->weights_source_tag : conv->source_tag,
+                                   &descs->source));
     CSL_TRY(csl_memory_desc_create(conv->weights_rank, conv->weights, dnnl_format_tag_any,
                                    &descs->weights));
-    if (bias) {
+    if (conv->has_bias && pass != CSL_ONEDNN_BACKWARD_DATA) {
         CSL_TRY(csl_memory_desc_create(1, conv->bias, dnnl_a, &descs->bias));
     }
     return csl_memory_desc_create(conv->rank, conv->destination, conv->destination_tag,
@@ -283,8 +286,7 @@ csl_status csl_onednn_conv_prepare(const csl_onednn_conv *conv,
     dnnl_primitive_attr_t attributes = NULL;
     CSL_TRY(create_attributes(conv, pass, &attributes));
     conv_descs descs = {0};
-    csl_status status =
-        create_descs(conv, conv->has_bias && pass != CSL_ONEDNN_BACKWARD_DATA, &descs);
+    csl_status status = create_descs(conv, pass, &descs);
     if (status == CSL_OK) {
         status = csl_onednn_status(
             prepare(conv, pass, &descs, engine, attributes, forward, descriptor_out),
@@ -294,3 +296,72 @@ csl_status csl_onednn_conv_prepare(const csl_onednn_conv *conv,
     dnnl_primitive_attr_destroy(attributes);
     return status;
 }
+
+void csl_onednn_conv_set_block(csl_onednn_conv *conv, uint32_t block)
+{
+    dnnl_format_tag_t blocked = block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    bool image = conv->source[1] == 1;
+    conv->source_tag = image ? dnnl_nchw : blocked;
+    /* With AVX2 the only direct pass for the weights of an image's convolution pads its channels.*/
+    conv->weights_source_tag = image && block == 16 ? dnnl_nchw : blocked;
+    conv->destination_tag = blocked;
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+
+csl_status csl_onednn_conv_block(const csl_onednn_conv *conv, uint32_t *block_out)
+{
+    (void)conv;
+    *block_out = 0;
+    return CSL_OK;
+}
+
+#else
+
+/* The channels that fill one register. */
+static uint32_t register_block(void)
+{
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) {
+        return 16;
+    }
+    return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 0;
+}
+
+/* Whether the backward passes are direct; an image's gradient is never asked for. */
+static bool has_direct_backward(const csl_onednn_conv *conv, const_dnnl_primitive_desc_t forward)
+{
+    bool direct = true;
+    bool image = conv->source[1] == 1;
+    int first = image ? CSL_ONEDNN_BACKWARD_WEIGHTS : CSL_ONEDNN_BACKWARD_DATA;
+    for (int pass = first; direct && pass <= CSL_ONEDNN_BACKWARD_WEIGHTS; pass++) {
+        dnnl_primitive_desc_t backward = NULL;
+        direct =
+            csl_onednn_conv_prepare(conv, (csl_onednn_pass)pass, forward, &backward) == CSL_OK &&
+            is_direct(backward);
+        if (backward) {
+            dnnl_primitive_desc_destroy(backward);
+        }
+    }
+    return direct;
+}
+
+csl_status csl_onednn_conv_block(const csl_onednn_conv *conv, uint32_t *block_out)
+{
+    uint32_t block = register_block();
+    bool image = conv->source[1] == 1;
+    *block_out = 0;
+    if (block == 0 || conv->rank != 4 || conv->weights_rank != 4 ||
+        conv->destination[1] % block != 0 || (!image && conv->source[1] % block != 0)) {
+        return CSL_OK;
+    }
+    csl_onednn_conv blocked = *conv;
+    csl_onednn_conv_set_block(&blocked, block);
+    dnnl_primitive_desc_t forward = NULL;
+    CSL_TRY(csl_onednn_conv_prepare(&blocked, CSL_ONEDNN_FORWARD, NULL, &forward));
+    *block_out = is_direct(forward) && has_direct_backward(&blocked, forward) ? block : 0;
+    dnnl_primitive_desc_destroy(forward);
+    return CSL_OK;
+}
+
+#endif

@@ -28,6 +28,7 @@ typedef struct csl_onednn_conv {
     dnnl_dims_t dilates; /* 0 is dense */
     dnnl_dims_t padding;
     dnnl_format_tag_t source_tag;
+    dnnl_format_tag_t weights_source_tag; /* of the source in backward_weights */
     dnnl_format_tag_t destination_tag;
     bool has_bias;
     bool relu; /* fused into forward */
@@ -63,5 +64,14 @@ csl_status csl_onednn_conv_prepare(const csl_onednn_conv *conv,
                                    csl_onednn_pass pass,
                                    const_dnnl_primitive_desc_t forward,
                                    dnnl_primitive_desc_t *descriptor_out);
+
+/*
+ * The block of channels of oneDNN's direct convolutions on this processor, 8 with AVX2 and 16 with
+ * AVX-512, if all three passes of `conv` exist in it; else 0. The tags of `conv` are not read.
+ * 0 with oneDNN 3, whose convolutions were not compared.
+ */
+csl_status csl_onednn_conv_block(const csl_onednn_conv *conv, uint32_t *block_out);
+/* Sets the tags of a 2-D convolution on blocks of 8 or 16 channels. */
+void csl_onednn_conv_set_block(csl_onednn_conv *conv, uint32_t block);
 
 #endif

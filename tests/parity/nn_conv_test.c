@@ -72,6 +72,12 @@ static void check_pass(nn_case *c,
     nn_array *dweights = nn_room(c, weights->count);
     nn_array *dbias = nn_room(c, spec->output.channels);
     CU_ASSERT_FATAL(bias != NULL || !spec->has_bias);
+    if (spec->block != 0) {
+        nn_set_block(c, x, spec->input, spec->input.channels == 1 ? 0 : spec->block);
+        nn_set_block(c, dx, spec->input, x->block);
+        nn_set_block(c, dy, spec->output, spec->block);
+        nn_set_block(c, y, spec->output, spec->block);
+    }
     const float *bias_device = spec->has_bias ? bias->device : NULL;
     float *dbias_device = spec->has_bias ? dbias->device : NULL;
 
@@ -91,9 +97,10 @@ static void check_pass(nn_case *c,
     }
 }
 
-static void check_shape(nn_case *c, const conv_shape *shape)
+static void check_shape_in(nn_case *c, const conv_shape *shape, uint32_t block)
 {
     csl_conv_spec spec = spec_of(shape);
+    spec.block = block;
     csl_conv *conv = NULL;
     nn_array *weights = nn_random(c, weight_count_of(&spec));
     nn_array *bias = nn_random(c, spec.output.channels);
@@ -108,6 +115,18 @@ static void check_shape(nn_case *c, const conv_shape *shape)
     check_pass(c, &spec, conv, changed, bias, 1);
     check_pass(c, &spec, conv, changed, bias, shape->batch);
     CHECK_OK(c->ops->conv_destroy(c->device, conv));
+}
+
+static void check_shape(nn_case *c, const conv_shape *shape)
+{
+    csl_conv_spec spec = spec_of(shape);
+    uint32_t block = 0;
+    check_shape_in(c, shape, 0);
+    CHECK_OK(c->ops->conv_block(c->device, &spec, &block));
+    if (block != 0) {
+        CU_ASSERT_EQUAL(spec.output.channels % block, 0);
+        check_shape_in(c, shape, block);
+    }
 }
 
 static void run_all_shapes(nn_case *c)
@@ -194,6 +213,9 @@ static void run_bad_specs(nn_case *c)
     spec = spec_of(&shapes[1]);
     spec.window.stride[2] = 0;
     CHECK_STATUS(c->ops->conv_create(c->device, &spec, &conv), CSL_E_RANGE);
+    spec = spec_of(&shapes[1]);
+    spec.block = 5;
+    CHECK_STATUS(c->ops->conv_create(c->device, &spec, &conv), CSL_E_UNSUPPORTED);
     CU_ASSERT_PTR_NULL(conv);
     CHECK_OK(c->ops->conv_destroy(c->device, NULL));
 }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct norm_shape {
     uint32_t extent[3], channels, groups, batch;
@@ -24,6 +25,18 @@ static csl_norm_spec spec_of(const norm_shape *shape, bool grouped)
         spec.shape.extent[i] = shape->extent[i];
     }
     return spec;
+}
+
+static const uint32_t blocks[] = {0, 8, 16};
+enum { CASE_COUNT = 3 * SHAPE_COUNT };
+
+/* Shape n / 3 in block n % 3; false where the device has no such block. */
+static bool case_of(const nn_case *c, size_t n, bool grouped, csl_norm_spec *spec_out)
+{
+    *spec_out = spec_of(&shapes[n / 3], grouped);
+    spec_out->block = blocks[n % 3];
+    return spec_out->block == 0 || (spec_out->shape.channels % spec_out->block == 0 &&
+                                    strncmp(c->resource, "host", 4) == 0);
 }
 
 /* The arrays of one normalisation. */
@@ -48,7 +61,10 @@ static norm_arrays make_arrays(nn_case *c, const csl_norm_spec *spec, const norm
     for (size_t i = 0; i < count; i++) {
         a.x->host[i] = a.x->host[i] * 1.5F + (float)shape->centre;
     }
-    nn_upload(c, a.x);
+    nn_array *maps[] = {a.x, a.dy, a.y, a.dx};
+    for (int i = 0; i < 4; i++) {
+        nn_set_block(c, maps[i], spec->shape, spec->block);
+    }
     return a;
 }
 
@@ -76,11 +92,15 @@ static void check_backward(nn_case *c,
 
 static void run_group_norm(nn_case *c)
 {
-    for (size_t i = 0; i < SHAPE_COUNT; i++) {
-        csl_norm_spec spec = spec_of(&shapes[i], true);
-        uint32_t batch = shapes[i].batch;
+    for (size_t n = 0; n < CASE_COUNT; n++) {
+        csl_norm_spec spec;
+        if (!case_of(c, n, true, &spec)) {
+            continue;
+        }
+        const norm_shape *shape = &shapes[n / 3];
+        uint32_t batch = shape->batch;
         bool relu = csl_test_random() & 1;
-        norm_arrays a = make_arrays(c, &spec, &shapes[i]);
+        norm_arrays a = make_arrays(c, &spec, shape);
         CHECK_OK(c->ops->group_norm_forward(c->device, &spec, a.x->device, a.scale->device,
                                             a.shift->device, batch, relu, a.mean->device,
                                             a.inverse->device, a.y->device));
@@ -129,19 +149,23 @@ static void expect_running(
 
 static void run_batch_norm(nn_case *c)
 {
-    for (size_t i = 0; i < SHAPE_COUNT; i++) {
-        csl_norm_spec spec = spec_of(&shapes[i], false);
-        uint32_t batch = shapes[i].batch;
+    for (size_t n = 0; n < CASE_COUNT; n++) {
+        csl_norm_spec spec;
+        if (!case_of(c, n, false, &spec)) {
+            continue;
+        }
+        const norm_shape *shape = &shapes[n / 3];
+        uint32_t batch = shape->batch;
         bool relu = csl_test_random() & 1;
-        norm_arrays a = make_arrays(c, &spec, &shapes[i]);
-        nn_array *mean = nn_random(c, shapes[i].channels);
-        nn_array *variance = nn_random(c, shapes[i].channels);
+        norm_arrays a = make_arrays(c, &spec, shape);
+        nn_array *mean = nn_random(c, shape->channels);
+        nn_array *variance = nn_random(c, shape->channels);
         CHECK_OK(c->ops->batch_norm_train(
             c->device, &spec, a.x->device, a.scale->device, a.shift->device, batch, relu, 0.1F,
             mean->device, variance->device, a.mean->device, a.inverse->device, a.y->device));
         oracle_norm_forward(&spec, a.x->wide, a.scale->wide, a.shift->wide, batch, relu, false,
                             a.mean->wide, a.inverse->wide, a.y->wide);
-        expect_running(a.x, shapes[i].channels, (double)0.1F, mean, variance);
+        expect_running(a.x, shape->channels, (double)0.1F, mean, variance);
         nn_check(c, a.y, "batch_norm_train", "y");
         nn_check(c, a.mean, "batch_norm_train", "saved mean");
         nn_check(c, a.inverse, "batch_norm_train", "saved inverse deviation");
@@ -162,20 +186,24 @@ static void batch_norm_matches_the_oracle_and_keeps_running_statistics(void)
 
 static void run_frozen(nn_case *c)
 {
-    for (size_t i = 0; i < SHAPE_COUNT; i++) {
-        csl_norm_spec spec = spec_of(&shapes[i], false);
-        uint32_t batch = shapes[i].batch;
-        norm_arrays a = make_arrays(c, &spec, &shapes[i]);
-        nn_array *mean = nn_random(c, shapes[i].channels);
-        nn_array *variance = nn_random(c, shapes[i].channels);
-        for (uint32_t ch = 0; ch < shapes[i].channels; ch++) {
+    for (size_t n = 0; n < CASE_COUNT; n++) {
+        csl_norm_spec spec;
+        if (!case_of(c, n, false, &spec)) {
+            continue;
+        }
+        const norm_shape *shape = &shapes[n / 3];
+        uint32_t batch = shape->batch;
+        norm_arrays a = make_arrays(c, &spec, shape);
+        nn_array *mean = nn_random(c, shape->channels);
+        nn_array *variance = nn_random(c, shape->channels);
+        for (uint32_t ch = 0; ch < shape->channels; ch++) {
             variance->host[ch] = 0.25F + variance->host[ch] * variance->host[ch];
         }
         nn_upload(c, variance);
         CHECK_OK(c->ops->batch_norm_infer(c->device, &spec, a.x->device, a.scale->device,
                                           a.shift->device, mean->device, variance->device, batch,
                                           true, a.mean->device, a.inverse->device, a.y->device));
-        for (uint32_t ch = 0; ch < shapes[i].channels; ch++) {
+        for (uint32_t ch = 0; ch < shape->channels; ch++) {
             a.mean->wide[ch] = mean->wide[ch];
             a.inverse->wide[ch] = 1.0 / sqrt(variance->wide[ch] + (double)spec.epsilon);
         }

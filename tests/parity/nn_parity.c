@@ -52,19 +52,49 @@ static nn_array *add_array(nn_case *c, size_t count)
     return array;
 }
 
+/* Place of a channels-last element on the device. */
+static size_t place_of(const nn_array *array, size_t element)
+{
+    if (array->block == 0) {
+        return element;
+    }
+    size_t channels = array->shape.channels;
+    size_t image_count = csl_shape_count(array->shape);
+    size_t rows = image_count / channels;
+    size_t row = element % image_count / channels;
+    size_t lane = element % channels % array->block;
+    size_t first = element % channels - lane;
+    return element / image_count * image_count + first * rows + row * array->block + lane;
+}
+
 void nn_upload(nn_case *c, nn_array *array)
 {
+    float *ordered = malloc((array->count + 1) * sizeof *ordered);
     for (size_t i = 0; i < array->count; i++) {
         array->wide[i] = (double)array->host[i];
+        ordered[place_of(array, i)] = array->host[i];
     }
-    CHECK_OK(csl_device_copy(c->device, array->device, array->host, array->count * sizeof(float),
+    CHECK_OK(csl_device_copy(c->device, array->device, ordered, array->count * sizeof(float),
                              CSL_COPY_TO_DEVICE));
+    free(ordered);
 }
 
 void nn_fetch(nn_case *c, nn_array *array)
 {
-    CHECK_OK(csl_device_copy(c->device, array->host, array->device, array->count * sizeof(float),
+    float *ordered = malloc((array->count + 1) * sizeof *ordered);
+    CHECK_OK(csl_device_copy(c->device, ordered, array->device, array->count * sizeof(float),
                              CSL_COPY_TO_HOST));
+    for (size_t i = 0; i < array->count; i++) {
+        array->host[i] = ordered[place_of(array, i)];
+    }
+    free(ordered);
+}
+
+void nn_set_block(nn_case *c, nn_array *array, csl_shape shape, uint32_t block)
+{
+    array->shape = shape;
+    array->block = block;
+    nn_upload(c, array);
 }
 
 nn_array *nn_random(nn_case *c, size_t count)

@@ -21,6 +21,8 @@ typedef struct nn_array {
     float *device;
     float *host;
     double *wide;
+    csl_shape shape; /* of an image, where block is not 0 */
+    uint32_t block;  /* the device holds channels in such blocks; host and wide are channels-last */
     struct nn_array *next;
 } nn_array;
 
@@ -31,6 +33,9 @@ void nn_on_every_device(void (*run)(nn_case *c));
 nn_array *nn_random(nn_case *c, size_t count);
 /* Room for results: the device holds NaN, wide is the oracle's to fill. */
 nn_array *nn_room(nn_case *c, size_t count);
+/* From now on the device holds the array, maps of `shape`, in blocks of channels (0: as the host).
+ */
+void nn_set_block(nn_case *c, nn_array *array, csl_shape shape, uint32_t block);
 /* Copies host to the device and to wide; copies the device to host. */
 void nn_upload(nn_case *c, nn_array *array);
 void nn_fetch(nn_case *c, nn_array *array);

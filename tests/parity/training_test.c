@@ -90,6 +90,39 @@ static csl_model_spec *knot_spec(csl_layer_kind norm)
     return spec;
 }
 
+/* A network whose maps all lie in blocks of channels where convolutions like them: pools of both
+ * kinds, a sum, batch norm, and the dense layers that cannot. */
+static csl_model_spec *blocks_spec(void)
+{
+    csl_layer layers[] = {
+        conv_layer("a", -1, 16, 3, 1),
+        plain_layer("an", CSL_LAYER_BATCH_NORM, 0),
+        plain_layer("ar", CSL_LAYER_RELU, 1),
+        plain_layer("pool", CSL_LAYER_MAX_POOL, 2),
+        conv_layer("b", 3, 32, 3, 1),
+        conv_layer("c", 3, 32, 1, 1),
+        add_layer("sum", 4, 5),
+        plain_layer("mean", CSL_LAYER_AVERAGE_POOL, 6),
+        plain_layer("top", CSL_LAYER_GLOBAL_MAX_POOL, 7),
+        plain_layer("out", CSL_LAYER_LINEAR, 8),
+    };
+    for (int i = 3; i <= 7; i += 4) {
+        layers[i].window.size[1] = layers[i].window.size[2] = 2;
+        layers[i].window.stride[1] = layers[i].window.stride[2] = 2;
+    }
+    layers[9].channels = 3;
+    layers[9].bias = true;
+    csl_model_spec *spec = calloc(1, sizeof *spec);
+    *spec = (csl_model_spec){.name = "blocks",
+                             .input = {{1, 9, 8}, 1},
+                             .task = CSL_TASK_MULTICLASS,
+                             .class_count = 3,
+                             .layer_count = sizeof layers / sizeof layers[0]};
+    spec->layers = malloc(sizeof layers);
+    memcpy(spec->layers, layers, sizeof layers);
+    return spec;
+}
+
 /* Runs forward, loss and backward on the device; gradient: [parameter_count]. */
 static double device_gradient(nn_case *c,
                               const csl_model_spec *spec,
@@ -263,6 +296,8 @@ static csl_model_spec *network(uint64_t which)
         return zoo("resnet8-28", "none", (csl_shape){{1, 8, 8}, 3});
     case 5:
         return zoo("cnn3d-28", NULL, (csl_shape){{4, 6, 4}, 1});
+    case 6:
+        return blocks_spec();
     default:
         return zoo("linear", NULL, (csl_shape){{2, 3, 4}, 2});
     }
@@ -270,7 +305,7 @@ static csl_model_spec *network(uint64_t which)
 
 static void check_networks(nn_case *c)
 {
-    for (uint64_t k = csl_test_random() % NETWORK_STRIDE; k < 7; k += NETWORK_STRIDE) {
+    for (uint64_t k = csl_test_random() % NETWORK_STRIDE; k < 8; k += NETWORK_STRIDE) {
         check_network(c, network(k));
     }
 }

@@ -110,15 +110,15 @@ static csl_conv_spec conv_spec(const oracle_network *network, uint32_t i)
 {
     const csl_layer *layer = &network->spec->layers[i];
     const oracle_layer *l = &network->layers[i];
-    return (csl_conv_spec){l->in,       l->out, l->window,     layer->groups,
-                           layer->bias, false,  network->batch};
+    return (csl_conv_spec){l->in,       l->out, l->window,      layer->groups,
+                           layer->bias, false,  network->batch, 0};
 }
 
 static csl_norm_spec norm_spec(const oracle_network *network, uint32_t i)
 {
     const csl_layer *layer = &network->spec->layers[i];
     uint32_t groups = layer->kind == CSL_LAYER_GROUP_NORM ? layer->groups : 0;
-    return (csl_norm_spec){network->layers[i].in, groups, 1e-5f};
+    return (csl_norm_spec){network->layers[i].in, groups, 1e-5f, 0};
 }
 
 static bool uses_running_values(const oracle_network *network, uint32_t i)

@@ -2,9 +2,10 @@
  * Operations of neural networks, forward and backward. All BOUNDED but the random masks.
  *
  * Legend: B = batch, C = channels, feature maps x, y [B][D][H][W][C] float32 (see csl_shape), dx =
- * gradient of the loss with respect to x. Weights keep one order on every device: [out][in/groups]
- * [kd][kh][kw] for convolutions, [out][in] for linear layers. Backward operations overwrite dx and
- * the weight gradients; they do not accumulate.
+ * gradient of the loss with respect to x. In blocks of b channels a map is [B][C/b][D][H][W][b]:
+ * the order oneDNN's convolutions like best; none but convolutions and norms can tell. Weights keep
+ * one order on every device: [out][in/groups] [kd][kh][kw] for convolutions, [out][in] for linear
+ * layers. Backward operations overwrite dx and the weight gradients; they do not accumulate.
  */
 #ifndef CONSILIUM_KERNELS_NN_H
 #define CONSILIUM_KERNELS_NN_H
@@ -22,6 +23,7 @@ typedef struct csl_conv_spec {
     bool has_bias;
     bool fuse_relu; /* forward gives max(0, conv + bias); backward expects dy already masked */
     uint32_t batch_max;
+    uint32_t block; /* channels of a block of x and y, as conv_block gives it; 0: channels-last */
 } csl_conv_spec;
 
 typedef struct csl_pool_spec {
@@ -34,6 +36,7 @@ typedef struct csl_norm_spec {
     csl_shape shape;
     uint32_t groups; /* group norm: divides channels; batch norm: 0 */
     float epsilon;
+    uint32_t block; /* channels of a block of x and y, divides channels; 0: channels-last */
 } csl_norm_spec;
 
 /* Geometric and intensity change of one image, drawn by the caller (zero-initialised = identity
@@ -84,6 +87,9 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
  * conv_*           weights [O][C/groups][kd][kh][kw], bias [O] (NULL without has_bias).
  *                  conv_update_weights tells the object that weights changed since its last call;
  *                  forward and backward_data use the order made then.
+ *                  conv_block: the block in which a convolution is fastest on the device, 0 if that
+ *                  is channels-last; spec.block is not read. An image of one channel is the same in
+ *                  both orders. A block of 0 always works.
  * linear_*         x [B][in], w [out][in], bias [out], y [B][out]; relu: y = max(0, ...).
  * batch_norm_*     train: mean and variance over B, D, H, W (biased); saved_mean and
  *                  saved_inverse_deviation [C] are kept for backward; running = running * (1 -
@@ -116,6 +122,9 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
       (csl_device * device, const csl_input_spec *spec, const void *raw, const float *mean,        \
        const float *inverse_deviation, const csl_augment *augment, uint32_t batch, float *y),      \
       (device, spec, raw, mean, inverse_deviation, augment, batch, y))                             \
+    X(conv_block, CSL_EXACT, 0, 0,                                                                 \
+      (csl_device * device, const csl_conv_spec *spec, uint32_t *block_out),                       \
+      (device, spec, block_out))                                                                   \
     X(conv_create, CSL_BOUNDED, 0, 0,                                                              \
       (csl_device * device, const csl_conv_spec *spec, csl_conv **conv_out),                       \
       (device, spec, conv_out))                                                                    \

@@ -31,7 +31,8 @@ typedef enum csl_exactness {
 
 /*
  * Shape of one image or feature map. Feature maps lie in memory as [batch][depth][height][width]
- * [channels] (channels last, float32), on the host and on CUDA alike; 2-D data has depth 1.
+ * [channels] (channels last, float32), on the host and on CUDA alike, unless an operation's spec
+ * has a block; 2-D data has depth 1.
  */
 typedef struct csl_shape {
     uint32_t extent[3]; /* depth, height, width */
