@@ -4,44 +4,90 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Of each row all rows by ascending distance: [m][m], once for all picks. NULL: no memory, or a
- * message that says what is wrong. */
-static uint32_t *neighbour_orders(const double *distance, uint32_t m)
+/* Of each row the others that are left, by ascending distance, and the sums of their squared
+ * distances up to each: the first `count` of a row of [m][m]. */
+typedef struct neighbour_lists {
+    const double *distance;
+    uint32_t m;
+    uint32_t count;
+    uint32_t *index;
+    double *sum;
+} neighbour_lists;
+
+static void close_lists(neighbour_lists *lists)
 {
-    uint32_t *order = calloc((size_t)m * m, sizeof *order);
-    if (!order) {
-        (void)csl_fail(CSL_E_NO_MEMORY, "krum: neighbours of %u rows", m);
-    }
-    for (size_t i = 0; order && i < m; i++) {
-        if (csl_rank(distance + i * m, m, order + i * m) != CSL_OK) {
-            free(order);
-            order = NULL;
-        }
-    }
-    return order;
+    free(lists->index);
+    free(lists->sum);
 }
 
-/* Each row's sum of the squared distances to its `neighbours` closest others that are not taken;
- * NaN for those that are. */
-static void krum_scores(const double *distance,
-                        const uint32_t *order,
-                        uint32_t m,
-                        const bool *taken,
-                        uint32_t neighbours,
-                        double *score)
+/* Sums of row i from place `from` to before `end`, always one after the other: what is left of a
+ * list has the same sums as a list of what is left. */
+static void add_up(neighbour_lists *lists, uint32_t i, uint32_t from, uint32_t end)
 {
-    for (uint32_t i = 0; i < m; i++) {
-        uint32_t count = 0;
-        double sum = 0;
-        for (uint32_t k = 0; k < m && count < neighbours; k++) {
-            uint32_t j = order[(size_t)i * m + k];
-            if (j != i && !taken[j]) {
-                sum += distance[(size_t)i * m + j];
-                count++;
-            }
+    const uint32_t *index = lists->index + (size_t)i * lists->m;
+    const double *distance = lists->distance + (size_t)i * lists->m;
+    double *sum = lists->sum + (size_t)i * lists->m;
+    double before = from > 0 ? sum[from - 1] : 0;
+    for (uint32_t k = from; k < end; k++) {
+        before += distance[index[k]];
+        sum[k] = before;
+    }
+}
+
+/* With sums of the first `neighbours`. On failure nothing is to be closed. */
+static csl_status
+open_lists(const double *distance, uint32_t m, uint32_t neighbours, neighbour_lists *lists)
+{
+    *lists = (neighbour_lists){.distance = distance, .m = m, .count = m - 1};
+    lists->index = calloc((size_t)m * m, sizeof *lists->index);
+    lists->sum = csl_numbers(m, m);
+    csl_status status = lists->index && lists->sum
+                            ? CSL_OK
+                            : csl_fail(CSL_E_NO_MEMORY, "krum: neighbours of %u rows", m);
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        uint32_t *index = lists->index + (size_t)i * m;
+        status = csl_rank(distance + (size_t)i * m, m, index);
+        for (uint32_t k = 0, at = 0; status == CSL_OK && k < m; k++) { /* itself leaves */
+            index[at] = index[k];
+            at += index[k] != i;
         }
-        score[i] = taken[i] ? NAN : sum;
+        add_up(lists, i, 0, neighbours < lists->count ? neighbours : lists->count);
+    }
+    if (status != CSL_OK) {
+        close_lists(lists);
+    }
+    return status;
+}
+
+/* Takes row `gone` out of the lists of rows that are not taken. neighbours: no more than before;
+ * sums beyond are not kept. */
+static void
+leave_lists(neighbour_lists *lists, const bool *taken, uint32_t gone, uint32_t neighbours)
+{
+    lists->count--;
+    uint32_t end = neighbours < lists->count ? neighbours : lists->count;
+    for (uint32_t i = 0; i < lists->m; i++) {
+        uint32_t *index = lists->index + (size_t)i * lists->m;
+        if (taken[i]) {
+            continue;
+        }
+        uint32_t place = 0;
+        while (index[place] != gone) {
+            place++;
+        }
+        memmove(index + place, index + place + 1, (lists->count - place) * sizeof *index);
+        add_up(lists, i, place, end);
+    }
+}
+
+/* Each row's sum of the squared distances to its `neighbours` closest others that are left. */
+static void krum_scores(const neighbour_lists *lists, uint32_t neighbours, double *score)
+{
+    uint32_t count = neighbours < lists->count ? neighbours : lists->count;
+    for (uint32_t i = 0; i < lists->m; i++) {
+        score[i] = count > 0 ? lists->sum[(size_t)i * lists->m + count - 1] : 0;
     }
 }
 
@@ -56,18 +102,18 @@ static csl_status krum(csl_aggregation *a, uint32_t keep)
 {
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
     uint32_t m = a->row_count;
+    uint32_t neighbours = neighbour_count(a, m);
+    neighbour_lists lists;
+    CSL_TRY(open_lists(a->row_distance, m, neighbours, &lists));
     double *score = csl_numbers(m, 1);
-    bool *taken = calloc(m, sizeof *taken);
-    uint32_t *order = neighbour_orders(a->row_distance, m);
-    csl_status status = score && taken && order ? CSL_OK : CSL_E_NO_MEMORY;
+    csl_status status = score ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
-        krum_scores(a->row_distance, order, m, taken, neighbour_count(a, m), score);
+        krum_scores(&lists, neighbours, score);
         csl_set_scores(a, "sum of squared distances to neighbours", score);
         status = csl_answer_best(a, score, keep);
     }
     free(score);
-    free(taken);
-    free(order);
+    close_lists(&lists);
     return status;
 }
 
@@ -83,42 +129,69 @@ csl_status csl_rule_multi_krum(csl_aggregation *a)
     return krum(a, csl_whole_value(a, CSL_PARAMETER_SELECT, keep));
 }
 
-/* El Mhamdi et al. 2018, section 4: n - 2f picks by Krum, each removed before the next, then per
- * coordinate the mean of the n - 4f values closest to the median of the picks. */
-csl_status csl_rule_bulyan(csl_aggregation *a)
+/* Krum's neighbours among `left` rows in one of Bulyan's picks. */
+static uint32_t pick_neighbours(const csl_aggregation *a, uint32_t left)
 {
-    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
-    uint32_t m = a->row_count;
-    uint32_t picks = m - 2 * a->f;
-    double *score = csl_numbers(m, 1);
-    double *first = csl_numbers(m, 1);
-    bool *taken = calloc(m, sizeof *taken);
-    uint32_t *order = neighbour_orders(a->row_distance, m);
-    csl_status status = score && first && taken && order ? CSL_OK : CSL_E_NO_MEMORY;
-    for (uint32_t k = 0; status == CSL_OK && k < picks; k++) {
-        uint32_t left = m - k;
-        uint32_t neighbours = left > a->f + 2 ? left - a->f - 2 : 1;
-        krum_scores(a->row_distance, order, m, taken, neighbours, score);
+    return left > a->f + 2 ? left - a->f - 2 : 1;
+}
+
+/* What the last pick, of row best, says of the rows that were never picked. */
+static void
+explain_last_pick(csl_aggregation *a, const bool *taken, const double *score, uint32_t best)
+{
+    for (uint32_t i = 0; i < a->row_count; i++) {
+        if (!taken[i]) {
+            double more = score[i] - score[best];
+            a->report->margin = isnan(a->report->margin) ? more : fmin(a->report->margin, more);
+            csl_explain_score(a, i, "last Krum score", score[i], score[best]);
+        }
+    }
+}
+
+/* Picks rows by Krum, each removed before the next. first [m]: scores before any pick. */
+static void pick(csl_aggregation *a,
+                 neighbour_lists *lists,
+                 uint32_t picks,
+                 bool *taken,
+                 double *first,
+                 double *score)
+{
+    uint32_t m = lists->m;
+    for (uint32_t k = 0; k < picks; k++) {
+        krum_scores(lists, pick_neighbours(a, m - k), score);
+        if (k == 0) {
+            memcpy(first, score, m * sizeof *first);
+        }
         uint32_t best = m;
         for (uint32_t i = 0; i < m; i++) {
-            first[i] = k == 0 ? score[i] : first[i];
             if (!taken[i] && (best == m || score[i] < score[best])) {
                 best = i;
             }
         }
         taken[best] = true;
-        for (uint32_t i = 0; k + 1 == picks && i < m; i++) {
-            double more = taken[i] ? INFINITY : score[i] - score[best];
-            a->report->margin = isnan(a->report->margin) ? more : fmin(a->report->margin, more);
-            if (!taken[i]) {
-                csl_explain_score(a, i, "last Krum score", score[i], score[best]);
-            }
+        if (k + 1 == picks) {
+            explain_last_pick(a, taken, score, best);
+        } else {
+            leave_lists(lists, taken, best, pick_neighbours(a, m - k - 1));
         }
     }
-    if (status == CSL_OK && !isfinite(a->report->margin)) {
-        a->report->margin = NAN; /* nobody was left */
-    }
+}
+
+/* El Mhamdi et al. 2018, section 4: n - 2f picks by Krum, then per coordinate the mean of the
+ * n - 4f values closest to the median of the picks. */
+csl_status csl_rule_bulyan(csl_aggregation *a)
+{
+    CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    uint32_t m = a->row_count;
+    uint32_t picks = m - 2 * a->f;
+    neighbour_lists lists;
+    CSL_TRY(open_lists(a->row_distance, m, pick_neighbours(a, m), &lists));
+    double *score = csl_numbers(m, 1);
+    double *first = csl_numbers(m, 1);
+    bool *taken = calloc(m, sizeof *taken);
+    csl_status status = score && first && taken ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
+        pick(a, &lists, picks, taken, first, score);
         csl_set_scores(a, "first Krum score", first);
         a->kind = CSL_ANSWER_SELECT;
         a->chosen_count = 0;
@@ -130,10 +203,10 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
         a->select.kind = CSL_SELECT_MEAMED;
         a->select.keep = picks - 2 * a->f;
     }
+    close_lists(&lists);
     free(score);
     free(first);
     free(taken);
-    free(order);
     return status;
 }
 

@@ -137,8 +137,11 @@ static csl_status mixed_products(const csl_aggregation *a, double *out)
     uint32_t n = a->live_count;
     uint32_t p = a->point_count;
     double *half = csl_numbers(m, n);
-    if (!half) {
-        return CSL_E_NO_MEMORY;
+    uint32_t *part = calloc((size_t)n + 1, sizeof *part); /* the rows that row s is mixed of */
+    if (!half || !part) {
+        free(half);
+        free(part);
+        return csl_fail(CSL_E_NO_MEMORY, "aggregation: products of %u rows", m);
     }
     for (uint32_t r = 0; r < m; r++) {
         for (uint32_t k = 0; k < n; k++) {
@@ -148,17 +151,22 @@ static csl_status mixed_products(const csl_aggregation *a, double *out)
             }
         }
     }
-    for (uint32_t r = 0; r < m; r++) {
-        for (uint32_t s = 0; s < m; s++) {
+    for (uint32_t s = 0; s < m; s++) {
+        uint32_t count = 0;
+        for (uint32_t k = 0; k < n; k++) {
+            part[count] = k;
+            count += a->mix[(size_t)s * p + k] != 0;
+        }
+        for (uint32_t r = 0; r < m; r++) {
             double sum = 0;
-            for (uint32_t k = 0; k < n; k++) {
-                double factor = a->mix[(size_t)s * p + k];
-                sum += factor != 0 ? half[(size_t)r * n + k] * factor : 0;
+            for (uint32_t k = 0; k < count; k++) {
+                sum += half[(size_t)r * n + part[k]] * a->mix[(size_t)s * p + part[k]];
             }
             out[(size_t)r * m + s] = sum;
         }
     }
     free(half);
+    free(part);
     return CSL_OK;
 }
 
