@@ -51,6 +51,7 @@ static void weights_times_rows_are_the_aggregate(void)
                 while (length && length > row->reason && length[-1] != ' ') {
                     length--;
                 }
+                /* NOLINTNEXTLINE(cert-err34-c): the values are checked */
                 CU_ASSERT(cut && sscanf(length, "%lf cut to %lf", &from, &to) == 2);
                 CU_ASSERT(to < from);
                 CU_ASSERT(pre[0] || fabs(to / from - row->scale) < 1e-4 * row->scale);
@@ -96,6 +97,7 @@ static void check_score_in(const csl_aggregate_report *report, uint32_t i, doubl
     char way[16] = "";
     size_t length = strlen(report->score_name);
     CU_ASSERT(strncmp(row->reason, report->score_name, length) == 0);
+    /* NOLINTNEXTLINE(cert-err34-c): the values are checked */
     CU_ASSERT(sscanf(row->reason + length, " %lf, %lf %15s the last taken (%lf", &score, &more, way,
                      &last) == 4);
     CHECK_NEAR(score, row->score, 1e-5 * fabs(row->score));
@@ -119,7 +121,8 @@ static void margins_lie_between_the_rows_kept_and_dropped(void)
             double kept = -least(report, false, -cases[k].sign);
             double dropped = least(report, true, cases[k].sign);
             CHECK_NEAR(report->margin, dropped - kept, 1e-9 * fabs(dropped));
-            bool by_score = strcmp(cases[k].rule, "caf") != 0 && strcmp(cases[k].rule, "fltrust");
+            bool by_score =
+                strcmp(cases[k].rule, "caf") != 0 && strcmp(cases[k].rule, "fltrust") != 0;
             for (uint32_t i = 0; by_score && i < report->row_count; i++) {
                 bool is_dropped = report->rows[i].verdict == CSL_ROW_DROPPED;
                 if (is_dropped && cases[k].sign * report->rows[i].score > kept) {
