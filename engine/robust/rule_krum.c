@@ -188,7 +188,7 @@ csl_status csl_rule_bulyan(csl_aggregation *a)
     CSL_TRY(open_lists(a->row_distance, m, pick_neighbours(a, m), &lists));
     double *score = csl_numbers(m, 1);
     double *first = csl_numbers(m, 1);
-    bool *taken = calloc(m, sizeof *taken);
+    bool *taken = calloc((size_t)m + 1, sizeof *taken);
     csl_status status = score && first && taken ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
         pick(a, &lists, picks, taken, first, score);
