@@ -94,7 +94,14 @@ typedef struct rank_memory {
     uint64_t receive;
     uint64_t rule; /* aggregate, hostile updates, what the rule keeps from round to round */
     uint64_t images;
+    uint64_t card;     /* of it on the cards of this rank */
+    uint64_t together; /* at most, without what is on cards */
 } rank_memory;
+
+static bool trains_on_card(const csl_federated_run *run)
+{
+    return strncmp(run->device_name, "cuda:", 5) == 0;
+}
 
 /* Vectors of a rank's coordinates beside the updates. */
 static csl_status count_rule_vectors(const csl_study *study, uint64_t *count_out)
@@ -127,7 +134,8 @@ static uint64_t count_vectors(const csl_federated_run *run, uint32_t institution
            (csl_federation_local_count(run->federation) > 0 ? 1u : 0u);
 }
 
-/* A convolution keeps its weights in oneDNN's order, one for each direction of training. */
+/* On the host a convolution keeps its weights in oneDNN's order, one for each direction of
+ * training. */
 enum { WEIGHT_ORDERS_MAX = 3 };
 
 static uint64_t count_convolution_weights(const csl_federated_run *run)
@@ -140,6 +148,99 @@ static uint64_t count_convolution_weights(const csl_federated_run *run)
     return count;
 }
 
+static uint64_t larger(uint64_t left, uint64_t right)
+{
+    return left > right ? left : right;
+}
+
+/* Training and evaluation on the host, or on the rank's cards, one for each shard at a time. */
+static csl_status count_networks(const csl_federated_run *run,
+                                 const csl_dataset *sample,
+                                 uint32_t shards,
+                                 rank_memory *memory)
+{
+    const csl_study *study = run->study;
+    uint32_t ranks_each = study->institutions.ranks_each;
+    uint32_t part = (study->training.batch + ranks_each - 1) / ranks_each;
+    uint64_t trainer = 0;
+    uint64_t evaluator = 0;
+    CSL_TRY(csl_trainer_memory_size(run->spec, &study->training, sample->type, ranks_each,
+                                    csl_federation_has_control(run->federation), &trainer));
+    CSL_TRY(
+        csl_evaluator_memory_size(run->spec, sample->type, study->evaluation.batch, &evaluator));
+    if (trains_on_card(run)) {
+        uint64_t kept[2] = {0, 0};
+        uint64_t scratch[2] = {0, 0};
+        CSL_TRY(csl_model_card_memory_size(run->spec, part, &kept[0], &scratch[0]));
+        CSL_TRY(
+            csl_model_card_memory_size(run->spec, study->evaluation.batch, &kept[1], &scratch[1]));
+        memory->training = shards * (trainer + kept[0] + scratch[0]);
+        /* The evaluator shares the scratch memory of the first shard's card. */
+        memory->evaluation = evaluator + kept[1] + larger(scratch[1], scratch[0]) - scratch[0];
+        memory->card = memory->training + memory->evaluation;
+    } else {
+        uint64_t reordered = count_convolution_weights(run) * sizeof(float);
+        memory->training = shards * (trainer + WEIGHT_ORDERS_MAX * reordered);
+        memory->evaluation = evaluator + reordered;
+    }
+    return CSL_OK;
+}
+
+/* The larger split's probabilities and labels: at the institutions, and on rank 0 of all of them
+ * and once more of the pool that they make. */
+static uint64_t count_scores(const csl_federated_run *run,
+                             const plan_data *data,
+                             uint32_t rank,
+                             uint32_t institutions)
+{
+    uint64_t images = larger(data->counts[1], data->counts[2]);
+    uint64_t size = sizeof(int32_t) + data->sample->class_count * sizeof(float);
+    return rank == 0 ? 2 * images * size
+                     : images * institutions / run->study->institutions.count * size;
+}
+
+static uint32_t count_owned(const csl_federated_run *run, uint32_t rank)
+{
+    uint32_t owned = 0;
+    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
+        owned += csl_placement_owner(&run->placement, i) == rank;
+    }
+    uint32_t rows = run->study->institutions.per_round;
+    return owned < rows ? owned : rows;
+}
+
+/* The updates of a round and what the rule makes of them; where the card aggregates, it holds them
+ * or a part of them, the aggregate, and what the rule keeps, and the host the aggregate too. */
+static csl_status count_exchange(const csl_federated_run *run, uint32_t rank, rank_memory *memory)
+{
+    const csl_study *study = run->study;
+    uint64_t vector = run->parameter_count * sizeof(float);
+    uint64_t own = csl_shard_of(&run->sharding, rank).count * sizeof(float);
+    uint64_t collector = csl_collector_size(&run->sharding, study->institutions.per_round, rank);
+    uint64_t controls = csl_federation_has_control(run->federation) ? collector : 0;
+    uint64_t vectors = 0;
+    CSL_TRY(count_rule_vectors(study, &vectors));
+    memory->receive = collector + controls;
+    memory->rule = vectors * own;
+    if (!trains_on_card(run) || run->aggregating == run->host) {
+        return CSL_OK;
+    }
+    const csl_rule_info *rule = NULL;
+    CSL_TRY(csl_rule_find(study->aggregation.spec.rule, &rule));
+    uint64_t limit = csl_run_card_limit(run);
+    uint64_t rows = csl_run_card_rows_size(run, rank, count_owned(run, rank));
+    uint64_t staged = study->institutions.per_round * own;
+    if (run->nccl && rows <= limit) {
+        memory->receive = vector + controls;
+        memory->card += rows + CSL_CUDA_SCRATCH_MIN; /* NCCL opens the card once more */
+    } else {
+        memory->card += staged < limit ? staged : limit;
+    }
+    memory->card += vectors * own + (rule->needs & CSL_NEEDS_ROOT ? own : 0);
+    memory->rule = own;
+    return CSL_OK;
+}
+
 /* docs/ARCHITECTURE.md, "Memory of a rank". */
 static csl_status count_memory(const csl_federated_run *run,
                                const plan_data *data,
@@ -148,7 +249,6 @@ static csl_status count_memory(const csl_federated_run *run,
 {
     const csl_study *study = run->study;
     uint64_t vector = run->parameter_count * sizeof(float);
-    uint64_t own = csl_shard_of(&run->sharding, rank).count * sizeof(float);
     uint32_t institutions = csl_placement_count(&run->placement, rank);
     uint32_t first = 0;
     uint32_t end = 0;
@@ -159,23 +259,19 @@ static csl_status count_memory(const csl_federated_run *run,
                     csl_federation_local_count(run->federation);
     memory->model =
         count_vectors(run, institutions, shards) * vector + institutions * kept * sizeof(float);
-    uint64_t device = 0;
-    CSL_TRY(csl_model_memory_size(run->spec, study->training.batch, true, &device));
-    uint64_t moments = study->training.optimizer == CSL_OPTIMIZER_ADAMW ? 2 : 1;
-    uint64_t reordered = count_convolution_weights(run) * sizeof(float);
-    memory->training = shards * (device + moments * vector + WEIGHT_ORDERS_MAX * reordered);
-    CSL_TRY(csl_model_memory_size(run->spec, study->evaluation.batch, false, &memory->evaluation));
-    memory->evaluation += reordered;
-    uint64_t collectors = csl_federation_has_control(run->federation) ? 2 : 1;
-    memory->receive =
-        collectors * csl_collector_size(&run->sharding, study->institutions.per_round, rank);
-    uint64_t rule_vectors = 0;
-    CSL_TRY(count_rule_vectors(study, &rule_vectors));
-    memory->rule = rule_vectors * own;
+    CSL_TRY(count_networks(run, data->sample, shards, memory));
+    CSL_TRY(count_exchange(run, rank, memory));
     memory->images = data->size / study->institutions.count * institutions;
     if (study->adversary.poison.attack == CSL_DATA_ATTACK_BACKDOOR) { /* test images once more */
         uint64_t count = data->counts[0] + data->counts[1] + data->counts[2];
         memory->images += memory->images / count * data->counts[2];
+    }
+    uint64_t networks = trains_on_card(run) ? 0 : memory->training + memory->evaluation;
+    memory->together = memory->model + networks + memory->receive + memory->rule + memory->images +
+                       count_scores(run, data, rank, institutions);
+    if (rank == 0 && data->pooled) { /* the pool and a part of it, before anything else */
+        uint64_t cutting = data->size + data->size / study->institutions.count;
+        memory->together = larger(cutting, memory->together);
     }
     return CSL_OK;
 }
@@ -209,37 +305,43 @@ static void format_duration(double seconds, char *text, size_t capacity)
     snprintf(text, capacity, "%.*f %s", value < 10 ? 1 : 0, value, units[unit].name);
 }
 
+static csl_status
+add_rank(const csl_federated_run *run, const plan_data *data, uint32_t rank, csl_table *table)
+{
+    rank_memory memory = {0};
+    CSL_TRY(count_memory(run, data, rank, &memory));
+    const uint64_t sizes[] = {memory.model, memory.training, memory.evaluation, memory.receive,
+                              memory.rule,  memory.images,   memory.card,       memory.together};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    char cells[2 + SIZES][32];
+    snprintf(cells[0], sizeof cells[0], "%u", rank);
+    snprintf(cells[1], sizeof cells[1], "%u", csl_placement_count(&run->placement, rank));
+    for (size_t i = 0; i < SIZES; i++) {
+        format_size(sizes[i], cells[2 + i], sizeof cells[2 + i]);
+    }
+    const char *host = csl_communicator_host(run->communicator, rank);
+    csl_table_add_row(
+        table, trains_on_card(run)
+                   ? (const char *const[]){cells[0], host, cells[1], cells[2], cells[3], cells[4],
+                                           cells[5], cells[6], cells[7], cells[8], cells[9]}
+                   : (const char *const[]){cells[0], host, cells[1], cells[2], cells[3], cells[4],
+                                           cells[5], cells[6], cells[7], cells[9]});
+    return CSL_OK;
+}
+
 static csl_status add_memory(const csl_federated_run *run, const plan_data *data, csl_text *text)
 {
+    static const char *const of_host[] = {
+        "rank",           "node", "institutions", "model",    "training", "evaluation",
+        "receive buffer", "rule", "images",       "together", NULL};
+    static const char *const of_card[] = {"rank",     "node",       "institutions",   "model",
+                                          "training", "evaluation", "receive buffer", "rule",
+                                          "images",   "on cards",   "on the host",    NULL};
     csl_table *table = NULL;
-    CSL_TRY(csl_table_create((const char *const[]){"rank", "node", "institutions", "model",
-                                                   "training", "evaluation", "receive buffer",
-                                                   "rule", "images", "together", NULL},
-                             &table));
+    CSL_TRY(csl_table_create(trains_on_card(run) ? of_card : of_host, &table));
     csl_status status = CSL_OK;
     for (uint32_t rank = 0; rank < run->rank_count && status == CSL_OK; rank++) {
-        rank_memory memory = {0};
-        status = count_memory(run, data, rank, &memory);
-        char cells[9][32];
-        snprintf(cells[0], sizeof cells[0], "%u", rank);
-        snprintf(cells[1], sizeof cells[1], "%u", csl_placement_count(&run->placement, rank));
-        format_size(memory.model, cells[2], sizeof cells[2]);
-        format_size(memory.training, cells[3], sizeof cells[3]);
-        format_size(memory.evaluation, cells[4], sizeof cells[4]);
-        format_size(memory.receive, cells[5], sizeof cells[5]);
-        format_size(memory.rule, cells[6], sizeof cells[6]);
-        format_size(memory.images, cells[7], sizeof cells[7]);
-        uint64_t together = memory.model + memory.training + memory.evaluation + memory.receive +
-                            memory.rule + memory.images;
-        if (rank == 0 && data->pooled) { /* the pool and a part of it, before anything else */
-            uint64_t cutting = data->size + data->size / run->study->institutions.count;
-            together = cutting > together ? cutting : together;
-        }
-        format_size(together, cells[8], sizeof cells[8]);
-        csl_table_add_row(
-            table, (const char *const[]){cells[0], csl_communicator_host(run->communicator, rank),
-                                         cells[1], cells[2], cells[3], cells[4], cells[5], cells[6],
-                                         cells[7], cells[8]});
+        status = add_rank(run, data, rank, table);
     }
     if (status == CSL_OK) {
         status = csl_table_render(table, text);
@@ -345,6 +447,10 @@ csl_status csl_run_plan(csl_communicator *communicator, const csl_run_options *o
                                         .ranks_each = run.study->institutions.ranks_each,
                                         .rank_count = run.rank_count};
         status = csl_run_open_devices(&run);
+    }
+    char reason[256] = "";
+    if (status == CSL_OK) {
+        status = csl_run_find_cards(&run, reason, sizeof reason);
     }
     if (status == CSL_OK) {
         status = csl_agree(communicator,

@@ -171,6 +171,13 @@ CSL_MUST_CHECK csl_status csl_run_report(csl_federated_run *run);
 
 /* run_transport.c: collective; who aggregates, on which device, and how updates get there */
 CSL_MUST_CHECK csl_status csl_run_open_aggregation(csl_federated_run *run);
+/* Chooses the device that aggregates and sets run->nccl if the cards of the ranks can talk to each
+ * other; else the reason. */
+CSL_MUST_CHECK csl_status csl_run_find_cards(csl_federated_run *run, char *reason, size_t size);
+/* Bytes of a rank's card for the updates that arrive and the own ones that leave, where cards talk
+ * to each other, and how many they may be; more than that go over host memory. Not collective. */
+uint64_t csl_run_card_rows_size(const csl_federated_run *run, uint32_t rank, uint32_t own_rows_max);
+uint64_t csl_run_card_limit(const csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_check_aggregators(const csl_federated_run *run);
 void csl_run_choose_aggregators(csl_federated_run *run);
 void csl_run_clear_aggregation(csl_federated_run *run);

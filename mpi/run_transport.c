@@ -39,18 +39,37 @@ static uint32_t own_rows(const csl_federated_run *run)
     return own < run->study->institutions.per_round ? own : run->study->institutions.per_round;
 }
 
+uint64_t csl_run_card_rows_size(const csl_federated_run *run, uint32_t rank, uint32_t own_rows_max)
+{
+    uint64_t rows = run->study->institutions.per_round;
+    uint64_t own = csl_shard_of(&run->sharding, rank).count;
+    return (rows * own + own_rows_max * (uint64_t)run->parameter_count) * sizeof(float);
+}
+
+uint64_t csl_run_card_limit(const csl_federated_run *run)
+{
+    return run->options->memory_limit ? run->options->memory_limit
+                                      : csl_device_get_info(run->aggregating)->memory_free_size / 2;
+}
+
 /* Do the rows that arrive and those that leave fit on every rank's card? */
 static csl_status fits_on_cards(csl_federated_run *run, bool *fits_out)
 {
-    uint64_t rows = run->study->institutions.per_round;
-    uint64_t own = csl_shard_of(&run->sharding, run->rank).count;
-    uint64_t size = (rows * own + own_rows(run) * (uint64_t)run->parameter_count) * sizeof(float);
-    uint64_t limit = run->options->memory_limit;
-    limit = limit ? limit : csl_device_get_info(run->aggregating)->memory_free_size / 2;
-    int64_t missing = size > limit;
+    int64_t missing =
+        csl_run_card_rows_size(run, run->rank, own_rows(run)) > csl_run_card_limit(run);
     CSL_TRY(csl_sum_integers(run->communicator, &missing, 1));
     *fits_out = missing == 0;
     return CSL_OK;
+}
+
+csl_status csl_run_find_cards(csl_federated_run *run, char *reason, size_t reason_size)
+{
+    csl_transport wanted = run->options->transport;
+    run->aggregating = choose_device(run);
+    return wanted == CSL_TRANSPORT_AUTO || wanted == CSL_TRANSPORT_NCCL
+               ? csl_nccl_create(run->communicator, run->aggregating, reason, reason_size,
+                                 &run->nccl)
+               : CSL_OK;
 }
 
 /* Collective. run->nccl stays NULL where updates go over host memory. */
@@ -58,11 +77,10 @@ static csl_status connect_cards(csl_federated_run *run)
 {
     csl_transport wanted = run->options->transport;
     char reason[256] = "";
+    CSL_TRY(csl_run_find_cards(run, reason, sizeof reason));
     if (wanted != CSL_TRANSPORT_AUTO && wanted != CSL_TRANSPORT_NCCL) {
         return CSL_OK;
     }
-    CSL_TRY(
-        csl_nccl_create(run->communicator, run->aggregating, reason, sizeof reason, &run->nccl));
     bool fits = true;
     if (run->nccl) {
         CSL_TRY(fits_on_cards(run, &fits));
@@ -134,7 +152,6 @@ void csl_run_choose_aggregators(csl_federated_run *run)
 csl_status csl_run_open_aggregation(csl_federated_run *run)
 {
     csl_run_choose_aggregators(run);
-    run->aggregating = choose_device(run);
     CSL_TRY(connect_cards(run));
     CSL_TRY(open_collectors(run));
     return csl_agree(run->communicator, open_rule(run));

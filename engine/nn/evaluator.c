@@ -65,6 +65,18 @@ csl_status csl_evaluator_create(csl_device *device,
     return CSL_OK;
 }
 
+csl_status csl_evaluator_memory_size(const csl_model_spec *spec,
+                                     csl_element_type type,
+                                     uint32_t batch,
+                                     uint64_t *size_out)
+{
+    uint64_t model_size = 0;
+    CSL_TRY(csl_model_memory_size(spec, batch, false, &model_size));
+    csl_batch_layout layout = {spec->input, spec->task, spec->class_count, type, batch};
+    *size_out = model_size + csl_batch_size(&layout);
+    return CSL_OK;
+}
+
 void csl_evaluator_destroy(csl_evaluator *evaluator)
 {
     if (!evaluator) {

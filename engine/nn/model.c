@@ -31,6 +31,29 @@ csl_status csl_model_memory_size(const csl_model_spec *spec,
     return status;
 }
 
+csl_status csl_model_card_memory_size(const csl_model_spec *spec,
+                                      uint32_t batch_max,
+                                      uint64_t *kept_out,
+                                      uint64_t *scratch_out)
+{
+    csl_graph *graph = NULL;
+    CSL_TRY(csl_graph_create(spec, &graph));
+    uint64_t kept = 0;
+    uint64_t scratch = CSL_CUDA_SCRATCH_MIN;
+    for (uint32_t n = 0; n < graph->node_count; n++) {
+        if (graph->nodes[n].kind == CSL_LAYER_CONV) {
+            csl_conv_spec conv = csl_node_conv_spec(&graph->nodes[n], batch_max);
+            csl_conv_memory memory = csl_cuda_conv_memory(&conv);
+            kept += memory.kept_size;
+            scratch = memory.columns_size > scratch ? memory.columns_size : scratch;
+        }
+    }
+    csl_graph_destroy(graph);
+    *kept_out = kept;
+    *scratch_out = scratch;
+    return CSL_OK;
+}
+
 static csl_status create_convs(csl_model *model)
 {
     for (uint32_t n = 0; n < model->graph->node_count; n++) {

@@ -8,9 +8,7 @@
 
 enum {
     CSL_CUDA_BLOCK = 128, /* threads of a block, in every kernel with one axis */
-    CSL_CUDA_BLOCKS_PER_PROCESSOR = 16,
-    CSL_CUDA_SCRATCH_MIN = 8 << 20,  /* bytes that every operation may use */
-    CSL_CUDA_COLUMNS_SIZE = 64 << 20 /* bytes of im2col columns, unless one image needs more */
+    CSL_CUDA_BLOCKS_PER_PROCESSOR = 16
 };
 
 /* The device's stream and cuBLAS handle; they make its GPU the calling thread's current one. */
@@ -19,7 +17,7 @@ cublasHandle_t csl_cuda_blas(csl_device *device);
 /* Scratch memory, at least CSL_CUDA_SCRATCH_MIN bytes, shared by all operations in stream order. */
 void *csl_cuda_scratch(csl_device *device);
 size_t csl_cuda_scratch_size(const csl_device *device);
-/* Grows the scratch memory; only where a prepared object is created. */
+/* Grows the scratch memory, whose contents are lost; only where a prepared object is created. */
 csl_status csl_cuda_reserve_scratch(csl_device *device, size_t size);
 /* Blocks for a grid-stride loop over `count` elements, at least 1. */
 unsigned csl_cuda_blocks(const csl_device *device, size_t count);

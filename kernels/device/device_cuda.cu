@@ -78,12 +78,18 @@ csl_status csl_cuda_reserve_scratch(csl_device *device, size_t size)
         return CSL_OK;
     }
     CSL_TRY(csl_cuda_check(cudaStreamSynchronize(csl_cuda_stream(device)), "scratch memory"));
-    void *scratch = NULL;
-    CSL_TRY(csl_cuda_check(cudaMalloc(&scratch, size), "scratch memory"));
+    /* The old one goes first: at no time are there two. */
     (void)cudaFree(state->scratch);
-    state->scratch = scratch;
-    state->scratch_size = size;
-    return CSL_OK;
+    state->scratch = NULL;
+    csl_status status = csl_cuda_check(cudaMalloc(&state->scratch, size), "scratch memory");
+    if (status == CSL_OK) {
+        state->scratch_size = size;
+    } else if (state->scratch_size > 0 &&
+               cudaMalloc(&state->scratch, state->scratch_size) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return csl_fail(CSL_E_DEVICE, "scratch memory of %zu bytes is lost", state->scratch_size);
+    }
+    return status;
 }
 
 static csl_status cuda_alloc(csl_device *device, size_t size, csl_allocation *allocation_out)

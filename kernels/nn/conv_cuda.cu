@@ -3,8 +3,8 @@
  *
  * A row of the columns belongs to one output voxel: [groups][taps][C/groups]; the weights are kept
  * in the matching order [O][taps][C/groups], made by conv_update_weights. Images go through in
- * chunks, so that the columns stay within CSL_CUDA_COLUMNS_SIZE. A dense 1x1 convolution needs no
- * columns: its input is them.
+ * chunks, so that the columns stay within what conv_memory.c allows. A dense 1x1 convolution needs
+ * no columns: its input is them.
  */
 #include "nn_cuda.h"
 
@@ -182,17 +182,9 @@ static csl_status measure(csl_conv *conv)
     conv->terms = conv->taps * (conv->spec.input.channels / conv->spec.groups);
     conv->column_count = (size_t)conv->taps * conv->spec.input.channels;
     conv->voxels = (size_t)voxels;
-    conv->is_pointwise = conv->taps == 1;
-    for (int i = 0; i < 3; i++) {
-        conv->is_pointwise =
-            conv->is_pointwise && window->stride[i] == 1 && window->padding[i] == 0;
-    }
-    size_t image_size = conv->voxels * conv->column_count * sizeof(float);
-    size_t chunk = CSL_CUDA_COLUMNS_SIZE / image_size;
-    chunk = conv->is_pointwise || chunk > conv->spec.batch_max ? conv->spec.batch_max : chunk;
-    size_t most = INT_MAX / conv->voxels;
-    chunk = chunk < most ? chunk : most;
-    conv->image_chunk = chunk > 0 ? (uint32_t)chunk : 1;
+    csl_conv_memory memory = csl_cuda_conv_memory(&conv->spec);
+    conv->is_pointwise = memory.columns_size == 0;
+    conv->image_chunk = memory.image_chunk;
     return CSL_OK;
 }
 
@@ -204,8 +196,7 @@ static csl_status allocate(csl_device *device, csl_conv *conv)
     conv->weights = static_cast<float *>(memory);
     CSL_TRY(csl_device_alloc(device, size, &memory));
     conv->dweights = static_cast<float *>(memory);
-    size_t columns = conv->image_chunk * conv->voxels * conv->column_count;
-    return conv->is_pointwise ? CSL_OK : csl_cuda_reserve_scratch(device, columns * sizeof(float));
+    return csl_cuda_reserve_scratch(device, csl_cuda_conv_memory(&conv->spec).columns_size);
 }
 
 /* im2col reads whole pixels: channels-last. */

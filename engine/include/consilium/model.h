@@ -112,13 +112,20 @@ CSL_API CSL_MUST_CHECK csl_status csl_model_create(csl_device *device,
 CSL_API void csl_model_destroy(csl_model *model);
 CSL_API size_t csl_model_parameter_count(const csl_model *model);
 /* Bytes that create allocates on the device, by the formula in docs/ARCHITECTURE.md, without
- * building: parameters, gradient, activations. What a convolution of the device keeps for itself
- * (a second copy of its weights, an im2col panel) comes on top. Errors as spec_check, E_RANGE
- * (batch_max). */
+ * building: parameters, gradient, activations. What a convolution keeps for itself comes on top: on
+ * the host in memory of oneDNN, on a card as csl_model_card_memory_size says. Errors as spec_check,
+ * E_RANGE (batch_max). */
 CSL_API CSL_MUST_CHECK csl_status csl_model_memory_size(const csl_model_spec *spec,
                                                         uint32_t batch_max,
                                                         bool training,
                                                         uint64_t *size_out);
+/* What a CUDA device needs for it beyond that, in bytes: kept_out by the model's convolutions,
+ * scratch_out of the memory that all models of the device share, one after the other. Needs no
+ * card. Errors as spec_check. */
+CSL_API CSL_MUST_CHECK csl_status csl_model_card_memory_size(const csl_model_spec *spec,
+                                                             uint32_t batch_max,
+                                                             uint64_t *kept_out,
+                                                             uint64_t *scratch_out);
 
 /*
  * One pass through the network, for benches, tests and whoever writes another training loop. The

@@ -170,6 +170,11 @@ CSL_API CSL_MUST_CHECK csl_status csl_evaluator_create(csl_device *device,
                                                        uint32_t batch,
                                                        csl_evaluator **evaluator_out);
 CSL_API void csl_evaluator_destroy(csl_evaluator *evaluator);
+/* Device bytes that an evaluator takes for images of a type: the model and one batch of input. */
+CSL_API CSL_MUST_CHECK csl_status csl_evaluator_memory_size(const csl_model_spec *spec,
+                                                            csl_element_type type,
+                                                            uint32_t batch,
+                                                            uint64_t *size_out);
 /*
  * scores_out: [images of the split][class_count] probabilities (raw outputs for regression), in the
  * order of the data set; loss_sum_out: sum of the loss. Both owned by the caller.

@@ -20,6 +20,9 @@ extern "C" {
 typedef struct csl_device csl_device;
 typedef struct csl_kernels csl_kernels;
 
+/* Bytes of scratch memory that a CUDA device takes when it is opened. */
+enum { CSL_CUDA_SCRATCH_MIN = 8 << 20 };
+
 typedef enum csl_copy_direction {
     CSL_COPY_TO_DEVICE,
     CSL_COPY_TO_HOST,

@@ -26,6 +26,22 @@ typedef struct csl_conv_spec {
     uint32_t block; /* channels of a block of x and y, as conv_block gives it; 0: channels-last */
 } csl_conv_spec;
 
+/* What a convolution takes of a CUDA device. */
+typedef struct csl_conv_memory {
+    uint64_t kept_size;    /* bytes: its weights in the order of its product, and their gradient */
+    uint64_t columns_size; /* bytes of scratch memory, which all objects of a device share */
+    uint32_t image_chunk;  /* images whose columns lie there at a time */
+} csl_conv_memory;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* Needs neither a card nor a build with CUDA. The specification is one that conv_create accepts. */
+CSL_API csl_conv_memory csl_cuda_conv_memory(const csl_conv_spec *spec);
+#ifdef __cplusplus
+}
+#endif
+
 typedef struct csl_pool_spec {
     csl_shape input;
     csl_shape output;
