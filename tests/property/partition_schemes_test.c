@@ -237,6 +237,64 @@ static void shards_are_intervals_of_the_sorted_pool(void)
     }
 }
 
+/* Images by which two dealings differ in their histograms of classes. */
+static uint64_t
+apart(const csl_dataset *pool, const csl_partition_plan *one, const csl_partition_plan *other)
+{
+    uint64_t sum = 0;
+    for (uint32_t j = 0; j < one->institution_count; j++) {
+        for (int k = 0; k < (int)pool->class_count; k++) {
+            uint64_t here = held(pool, one, j, k, -1);
+            uint64_t there = held(pool, other, j, k, -1);
+            sum += here > there ? here - there : there - here;
+        }
+    }
+    return sum / 2;
+}
+
+/* Which shards come together is drawn: two seeds give the institutions other classes. */
+static void shards_are_dealt_at_random(void)
+{
+    uint32_t different = 0;
+    for (int trial = 0; trial < 20; trial++) {
+        csl_dataset *pool = loose_pool(10, between(300, 900), CSL_U8);
+        csl_partition_options options = options_for(CSL_SPLIT_SCHEME_SHARDS, 8);
+        options.split.shards_each = 2;
+        csl_partition_plan *one = deal(pool, &options);
+        options.seed = csl_test_random();
+        csl_partition_plan *other = deal(pool, &options);
+        different += apart(pool, one, other) > pool->count / 3;
+        csl_partition_plan_destroy(other);
+        csl_partition_plan_destroy(one);
+        csl_dataset_destroy(pool);
+    }
+    CU_ASSERT(different > 15);
+}
+
+/* However much is held out, and be it the only image of its class. */
+static void every_class_that_an_institution_has_trains(void)
+{
+    uint64_t alone = 0;
+    for (int trial = 0; trial < 20; trial++) {
+        csl_dataset *pool = loose_pool(10, 120, CSL_U8);
+        csl_partition_options options = options_for(CSL_SPLIT_SCHEME_DIRICHLET, 5);
+        options.split.alpha = 0.5;
+        options.split.validation_fraction = 0.5;
+        options.split.test_fraction = 0.4;
+        csl_partition_plan *plan = deal(pool, &options);
+        for (uint32_t j = 0; j < plan->institution_count; j++) {
+            for (int k = 0; k < (int)pool->class_count; k++) {
+                uint64_t count = held(pool, plan, j, k, -1);
+                alone += count == 1;
+                CU_ASSERT(count == 0 || held(pool, plan, j, k, CSL_SPLIT_TRAIN) > 0);
+            }
+        }
+        csl_partition_plan_destroy(plan);
+        csl_dataset_destroy(pool);
+    }
+    CU_ASSERT(alone > 0);
+}
+
 static void sizes_follow_their_distributions_and_labels_chance(void)
 {
     uint32_t n = between(2, 5);
@@ -602,6 +660,8 @@ int main(void)
         {"label quantity gives each its classes in equal parts",
          label_quantity_gives_each_its_classes_in_equal_parts},
         {"shards are intervals of the sorted pool", shards_are_intervals_of_the_sorted_pool},
+        {"shards are dealt at random", shards_are_dealt_at_random},
+        {"every class that an institution has trains", every_class_that_an_institution_has_trains},
         {"sizes follow their distributions, labels chance",
          sizes_follow_their_distributions_and_labels_chance},
         {"sizes follow their laws", sizes_follow_their_laws},
