@@ -24,7 +24,7 @@ typedef struct archive {
 static void put(archive *a, uint64_t value, int count)
 {
     for (int i = 0; i < count; i++) {
-        a->bytes[a->size++] = i < 8 ? (uint8_t)(value >> (8 * i)) : 0;
+        a->bytes[a->size++] = (uint8_t)(i < 8 ? value >> (8 * i) : 0);
     }
 }
 
