@@ -126,7 +126,7 @@ expect 1 'phantom.h5' "$consilium" run study.yaml --out bad --set data.split.sch
     --set institutions.count=500
 expect 1 'institution files' "$consilium" run study.yaml --out bad \
     --set data.path=first/institutions --set institutions.count=5
-expect 1 "'cnn-smal'; did you mean 'cnn-small'" "$consilium" run study.yaml --out bad \
+expect 2 "found 'cnn-smal'; nearest is cnn-small" "$consilium" run study.yaml --out bad \
     --set model.name=cnn-smal
 expect 1 'cuda:9' "$consilium" run study.yaml --out bad --set device=cuda:9
 expect 2 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5
