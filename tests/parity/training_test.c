@@ -198,7 +198,8 @@ static void draw_gradient_case(gradient_case *g)
 }
 
 /* Where float32 or a step of the differences could fall on the other side of a kink of ReLU or a
- * maximum, the gradients may differ: such a case, about one of fifteen, is drawn anew. */
+ * maximum, the gradients may differ, and where all images are certain, nothing but rounding is left
+ * of them: such a case, about one of fifteen, is drawn anew. */
 static void open_gradient_case(gradient_case *g, const csl_model_spec *spec)
 {
     oracle_network_open(&g->oracle, spec);
@@ -209,10 +210,11 @@ static void open_gradient_case(gradient_case *g, const csl_model_spec *spec)
     g->images = calloc(pixel_count, sizeof *g->images);
     g->wide = calloc(pixel_count, sizeof *g->wide);
     double margin = 0.0;
-    for (int draws = 0; margin < 1e-5; draws++) {
+    double loss = 0.0;
+    for (int draws = 0; margin < 1e-5 || loss < 1e-3; draws++) {
         CU_ASSERT_FATAL(draws < 100);
         draw_gradient_case(g);
-        oracle_network_forward(&g->oracle, g->theta, g->wide, BATCH);
+        loss = oracle_loss(&g->oracle, g->theta, g->wide, g->labels, BATCH);
         margin = oracle_network_margin(&g->oracle);
     }
 }
@@ -360,13 +362,26 @@ static csl_train_options plain_options(void)
                                .seed = 7};
 }
 
-/* One round from initial weights of seed 3 on `resource`; weights: allocated, the caller's. */
+/* Allocated, the caller's. */
+static float *initial_weights(const csl_model_spec *spec, size_t *count_out)
+{
+    csl_tensor *tensors = NULL;
+    uint32_t tensor_count = 0;
+    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, count_out));
+    free(tensors);
+    float *weights = calloc(*count_out, sizeof *weights);
+    CHECK_OK(csl_model_initialise(spec, 3, weights));
+    return weights;
+}
+
+/* One round from `start` on `resource`: how each parameter moved, allocated, the caller's. */
 static float *train_round(const char *resource,
                           uint32_t threads,
                           const csl_model_spec *spec,
                           const csl_dataset *data,
                           const csl_train_options *options,
-                          size_t *count,
+                          const float *start,
+                          size_t count,
                           csl_train_result *result)
 {
     csl_device *device = NULL;
@@ -377,13 +392,12 @@ static float *train_round(const char *resource,
     CHECK_OK(csl_trainer_create(device, spec, data, &normalisation, options, NULL, &trainer));
     uint64_t expected = 0;
     CHECK_OK(csl_trainer_memory_size(spec, options, data->type, 1, false, &expected));
-    csl_tensor *tensors = NULL;
-    uint32_t tensor_count = 0;
-    CHECK_OK(csl_model_spec_tensors(spec, &tensors, &tensor_count, count));
-    free(tensors);
-    float *weights = calloc(*count, sizeof *weights);
-    CHECK_OK(csl_model_initialise(spec, 3, weights));
+    float *weights = malloc(count * sizeof *weights);
+    memcpy(weights, start, count * sizeof *weights);
     CHECK_OK(csl_trainer_round(trainer, 0, weights, NULL, NULL, NULL, result));
+    for (size_t i = 0; i < count; i++) {
+        weights[i] -= start[i];
+    }
     if (strncmp(resource, "host", 4) == 0) {
         CHECK_U64(csl_device_peak_size(device), expected);
     }
@@ -392,78 +406,99 @@ static float *train_round(const char *resource,
     return weights;
 }
 
-/* Euclidean distance of b from a. */
+/* Euclidean distance of b, zeros if NULL, from a. */
 static double distance(const float *a, const float *b, size_t count)
 {
     double sum = 0.0;
     for (size_t i = 0; i < count; i++) {
-        double difference = (double)a[i] - (double)b[i];
+        double difference = (double)a[i] - (b ? (double)b[i] : 0.0);
         sum += difference * difference;
     }
     return sqrt(sum);
 }
 
-/* One draw of data: how far other devices and numbers of threads end from the host's one thread, as
- * a part of the distance walked. The same kernels run on host and host:guard: there the bits are
- * equal. */
-static double steps_apart(void)
+/* A round that every device is to walk alike, and how the host's one thread walks it. */
+typedef struct walk {
+    csl_dataset *data;
+    csl_model_spec *spec;
+    csl_train_options options;
+    size_t count;
+    float *start; /* [count] */
+    float *moved; /* [count] */
+    double length;
+} walk;
+
+static void close_walk(walk *w)
 {
-    csl_dataset *data = cross_data(128, 8);
-    csl_model_spec *spec = NULL;
-    CHECK_OK(csl_model_spec_zoo("resnet8-28", NULL, data->shape, data->task, 2, &spec));
-    csl_train_options options = plain_options();
-    options.augmentation =
-        (csl_augmentation){.flip_horizontal = true, .shift = 1, .intensity = 0.1f};
-    options.rate = 0.01f;
-    options.batch = 8; /* the simulated card takes milliseconds a kernel */
-    options.local_steps = STEPS_MAX;
-    size_t count = 0;
-    csl_train_result result;
-    float *reference = train_round("host", 1, spec, data, &options, &count, &result);
-    CHECK_U64(result.step_count, STEPS_MAX);
-    float *start = calloc(count, sizeof *start);
-    CHECK_OK(csl_model_initialise(spec, 3, start));
-    double walked = distance(start, reference, count);
-    CU_ASSERT(walked > 0.005 * STEPS_MAX);
-    CHECK_U64(result.image_count, 8 * STEPS_MAX);
-    const char *resources[] = {"host", "host:guard", "host", "cuda:0"};
-    double apart = 0.0;
-    for (int i = 0; i < (csl_device_gpu_count() ? 4 : 3); i++) {
-        float *other =
-            train_round(resources[i], i == 2 ? 2 : 1, spec, data, &options, &count, &result);
-        double away = distance(reference, other, count);
-        if (i < 2) {
-            CHECK_NEAR(away, 0.0, 0.0);
-        } else {
-            apart = away <= apart ? apart : away; /* keeps a NaN */
-        }
-        free(other);
-    }
-    free(start);
-    free(reference);
-    csl_model_spec_destroy(spec);
-    csl_dataset_destroy(data);
-    return apart / walked;
+    free(w->start);
+    free(w->moved);
+    csl_model_spec_destroy(w->spec);
+    csl_dataset_destroy(w->data);
 }
 
-/* Sums in another order leave some 1e-6 of the distance walked. In one of forty draws a value near
- * the kink of a ReLU falls on its other side, and what that leaves has no bound (2.8 % was seen); a
- * wrong kernel misses in all. So where the first draw misses, two of four more have to agree:
- * chance alone fails that in one of a million runs. */
+/* How far apart, as a part of the way, the host ends that starts from weights that differ by some
+ * of their last bits. */
+static double unsteadiness(const walk *w)
+{
+    enum { NUDGES = 4 };
+    double most = 0.0;
+    float *start = malloc(w->count * sizeof *start);
+    for (int nudge = 0; nudge < NUDGES; nudge++) {
+        for (size_t i = 0; i < w->count; i++) {
+            start[i] = w->start[i] * (float)(1.0 + 4e-7 * csl_test_normal());
+        }
+        csl_train_result result;
+        float *moved =
+            train_round("host", 1, w->spec, w->data, &w->options, start, w->count, &result);
+        most = fmax(most, distance(w->moved, moved, w->count) / w->length);
+        free(moved);
+    }
+    free(start);
+    return most;
+}
+
+static void draw_walk(walk *w)
+{
+    csl_train_result result;
+    *w = (walk){.data = cross_data(128, 8), .options = plain_options()};
+    CHECK_OK(csl_model_spec_zoo("resnet8-28", NULL, w->data->shape, w->data->task, 2, &w->spec));
+    w->options.augmentation =
+        (csl_augmentation){.flip_horizontal = true, .shift = 1, .intensity = 0.1f};
+    w->options.rate = 0.01f;
+    w->options.batch = 8; /* the simulated card takes milliseconds a kernel */
+    w->options.local_steps = STEPS_MAX;
+    w->start = initial_weights(w->spec, &w->count);
+    w->moved = train_round("host", 1, w->spec, w->data, &w->options, w->start, w->count, &result);
+    CHECK_U64(result.step_count, STEPS_MAX);
+    CHECK_U64(result.image_count, 8 * STEPS_MAX);
+    w->length = distance(w->moved, NULL, w->count);
+    CU_ASSERT(w->length > 0.005 * STEPS_MAX);
+}
+
+/* The same kernels run on host and host:guard, so the bits are equal. Other devices and numbers of
+ * threads order their sums differently and end some 1e-6 of the way apart, unless a value lies so
+ * near the kink of a ReLU that rounding decides its side: what that leaves has no bound. Where last
+ * bits of the weights decide as much on the host itself, data are drawn anew: so did all 15 of 500
+ * draws that ended further apart (up to 8 %), and the others ended within 1.4e-6. */
 static void steps_agree_on_every_device(void)
 {
     const double bound = 1e-4;
-    double apart = steps_apart();
-    if (apart > bound) {
-        double least[2] = {INFINITY, INFINITY};
-        for (int draw = 0; draw < 4; draw++) {
-            double next = steps_apart();
-            least[1] = fmin(least[1], fmax(least[0], next));
-            least[0] = fmin(least[0], next);
-        }
-        apart = least[1];
+    const char *resources[] = {"host", "host:guard", "host", "cuda:0"};
+    walk w;
+    draw_walk(&w);
+    for (int draws = 1; unsteadiness(&w) > bound / 2; draws++) {
+        CU_ASSERT_FATAL(draws < 20);
+        close_walk(&w);
+        draw_walk(&w);
     }
-    CHECK_NEAR(apart, 0.0, bound);
+    for (int i = 0; i < (csl_device_gpu_count() ? 4 : 3); i++) {
+        csl_train_result result;
+        float *other = train_round(resources[i], i == 2 ? 2 : 1, w.spec, w.data, &w.options,
+                                   w.start, w.count, &result);
+        CHECK_NEAR(distance(w.moved, other, w.count), 0.0, i < 2 ? 0.0 : bound * w.length);
+        free(other);
+    }
+    close_walk(&w);
 }
 
 static double
@@ -577,7 +612,8 @@ static void check_two_shards(const char *name, bool class_weights)
     options.augmentation = (csl_augmentation){.flip_vertical = true, .rotation_degrees = 10};
     size_t count = 0;
     csl_train_result result;
-    float *alone = train_round("host", 1, spec, data, &options, &count, &result);
+    float *start = initial_weights(spec, &count);
+    float *alone = train_round("host", 1, spec, data, &options, start, count, &result);
     csl_device *device = NULL;
     csl_normalisation normalisation;
     CHECK_OK(csl_device_open("host", 1, &device));
@@ -595,14 +631,15 @@ static void check_two_shards(const char *name, bool class_weights)
             shared.shard = exchange.shard_index = shard;
             shared.step = 0;
             CHECK_OK(csl_trainer_bind(trainer, data, &normalisation, &exchange, options.seed));
-            CHECK_OK(csl_model_initialise(spec, 3, weights[shard]));
+            memcpy(weights[shard], start, count * sizeof *start);
             CHECK_OK(csl_trainer_round(trainer, 0, weights[shard], NULL, NULL, NULL, &result));
         }
     }
     CU_ASSERT_EQUAL(memcmp(weights[0], weights[1], count * sizeof(float)), 0);
-    float *start = calloc(count, sizeof *start);
-    CHECK_OK(csl_model_initialise(spec, 3, start));
-    CHECK_NEAR(distance(weights[0], alone, count), 0.0, 0.02 * distance(start, alone, count));
+    for (size_t i = 0; i < count; i++) {
+        weights[0][i] -= start[i];
+    }
+    CHECK_NEAR(distance(weights[0], alone, count), 0.0, 0.02 * distance(alone, NULL, count));
     free(start);
     free(weights[0]);
     free(weights[1]);

@@ -240,8 +240,7 @@ static void sweep(check_function *check, size_t count_max)
     static const uint32_t row_counts[] = {1, 2, 3, 5, 8, 9, 16, 17, 31, 33, 64, 65, 97, 129, 300};
     for (size_t k = 0; k < sizeof row_counts / sizeof *row_counts; k++) {
         data_kind kind = (data_kind)(csl_test_random() % DATA_KIND_COUNT);
-        /* The last row count has more pairs than all others together: half the length at most. */
-        size_t count = 1 + csl_test_random() % (row_counts[k] < 300 ? count_max : count_max / 2);
+        size_t count = 1 + csl_test_random() % count_max;
         const char *resource = k % 3 == 0 ? "host:guard" : "host";
         block b = make_block(resource, 1 + (uint32_t)(k % 3), row_counts[k], count, kind);
         on_every_set(&b, check);

@@ -242,9 +242,8 @@ static void mda(const oracle_rows *rows, double *out)
     free(pair);
 }
 
-/* Weiszfeld's iteration on the vectors themselves. */
-/* Plain Weiszfeld until it stands still: beside a place where several rows lie that takes some ten
- * thousand steps. */
+/* Plain Weiszfeld on the vectors themselves until it stands still: beside a place where several
+ * rows lie that takes some ten thousand steps. */
 static void geometric_median(const oracle_rows *rows, double *out)
 {
     double weight[ROWS_MOST];
