@@ -4,7 +4,8 @@
  * The columns of a tile are taken by panels (exact_body.h): a lane group of 64 rows lies in the
  * second-level cache, and the blocks of a few leading rows stay in the first-level cache while all
  * others pass by. The lane sums of every pair wait in memory between two panels; more rows than
- * PAIR_GROUP are taken by pairs of groups, which bounds that memory.
+ * PAIR_GROUP are taken by pairs of groups, which bounds that memory. A group's panels are copied
+ * when it meets the first group, and kept for those that it meets later in the tile.
  */
 #include "robust_host.h"
 
@@ -13,7 +14,9 @@
 enum {
     PAIR_GROUP = 64, /* rows whose lane sums are kept at once, or a block more */
     PAIR_GROUP_MAX = PAIR_GROUP + CSL_PAIR_EDGE_MAX,
-    PANEL_STEPS = 32,    /* of CSL_EXACT_LANES columns each */
+    PANEL_STEPS = 32, /* of CSL_EXACT_LANES columns each */
+    PANEL_WIDTH = PANEL_STEPS * CSL_EXACT_LANES,
+    TILE_PANELS = CSL_TILE / PANEL_WIDTH,
     LEADING_COUNT = 4608 /* values that stay in the first-level cache, about half of it */
 };
 
@@ -27,10 +30,19 @@ typedef struct group_pair {
     uint32_t other_blocks;
 } group_pair;
 
+/* Floats of the parts of a workspace. */
+typedef struct workspace_layout {
+    size_t panels_kept;  /* of a group: all of a tile, or one where no other group meets them */
+    size_t panel_values; /* of one panel */
+    size_t values;       /* of all panels kept */
+    size_t norm_lanes;
+    size_t lanes; /* lane sums of one kind */
+} workspace_layout;
+
 /* Where a thread works: all of it in task->workspace. */
 typedef struct pair_workspace {
-    float *lead_values;
-    float *other_values;
+    workspace_layout layout;
+    float *values;     /* [groups][panels_kept][panel_values] */
     float *norm_lanes; /* [rows of a group][CSL_EXACT_LANES] */
     float *lanes[CSL_PAIR_KINDS];
 } pair_workspace;
@@ -50,15 +62,18 @@ static bool is_diagonal(const group_pair *groups)
     return groups->lead == groups->other;
 }
 
-/* Floats of one array of the workspace: of panel values, of the lane sums of one kind. */
-static void workspace_counts(const csl_pair_task *task, size_t *values_out, size_t *lanes_out)
+static workspace_layout lay_out(const csl_pair_task *task)
 {
     uint32_t edge = task->variant->pair_edge;
     uint32_t size = group_size(task->variant);
-    uint32_t rows = task->row_count < size ? task->row_count : size;
-    size_t blocks = blocks_of(rows, edge);
-    *values_out = blocks * edge * PANEL_STEPS * CSL_EXACT_LANES;
-    *lanes_out = blocks * blocks * edge * edge * CSL_EXACT_LANES;
+    size_t groups = blocks_of(task->row_count, size);
+    size_t blocks = blocks_of(groups > 1 ? size : task->row_count, edge);
+    workspace_layout layout = {.panels_kept = groups > 1 ? TILE_PANELS : 1,
+                               .panel_values = blocks * edge * PANEL_WIDTH,
+                               .norm_lanes = PAIR_GROUP_MAX * CSL_EXACT_LANES,
+                               .lanes = blocks * blocks * edge * edge * CSL_EXACT_LANES};
+    layout.values = groups * layout.panels_kept * layout.panel_values;
+    return layout;
 }
 
 size_t csl_pair_workspace_size(const csl_pair_task *task)
@@ -66,22 +81,16 @@ size_t csl_pair_workspace_size(const csl_pair_task *task)
     if (task->kind_count == 0 || task->lead_count == 1) {
         return 0;
     }
-    size_t values;
-    size_t lanes;
-    workspace_counts(task, &values, &lanes);
-    size_t count = 2 * values + PAIR_GROUP_MAX * CSL_EXACT_LANES + task->kind_count * lanes;
-    return count * sizeof(float);
+    workspace_layout layout = lay_out(task);
+    return (layout.values + layout.norm_lanes + task->kind_count * layout.lanes) * sizeof(float);
 }
 
 static pair_workspace divide_workspace(const csl_pair_task *task)
 {
-    size_t values;
-    size_t lanes;
-    workspace_counts(task, &values, &lanes);
-    pair_workspace w = {.lead_values = task->workspace, .other_values = task->workspace + values};
-    w.norm_lanes = w.other_values + values;
+    pair_workspace w = {.layout = lay_out(task), .values = task->workspace};
+    w.norm_lanes = w.values + w.layout.values;
     for (uint32_t k = 0; k < task->kind_count; k++) {
-        w.lanes[k] = w.norm_lanes + PAIR_GROUP_MAX * CSL_EXACT_LANES + k * lanes;
+        w.lanes[k] = w.norm_lanes + w.layout.norm_lanes + k * w.layout.lanes;
     }
     return w;
 }
@@ -130,10 +139,8 @@ static void finish_block(const csl_pair_task *task,
     }
 }
 
-static void finish_groups(const csl_pair_task *task,
-                          const group_pair *groups,
-                          const pair_workspace *w,
-                          bool norms)
+static void
+finish_groups(const csl_pair_task *task, const group_pair *groups, const pair_workspace *w)
 {
     uint32_t edge = task->variant->pair_edge;
     size_t lane_count = (size_t)edge * edge * CSL_EXACT_LANES;
@@ -146,9 +153,10 @@ static void finish_groups(const csl_pair_task *task,
             }
         }
     }
-    for (uint32_t i = groups->lead; norms && i < groups->lead_end; i++) {
+    bool norms = task->norms && groups->lead == 0; /* which is when a group is copied */
+    for (uint32_t i = groups->other; norms && i < groups->other_end; i++) {
         double norm;
-        task->variant->lane_sums(w->norm_lanes + (i - groups->lead) * CSL_EXACT_LANES, 1, &norm);
+        task->variant->lane_sums(w->norm_lanes + (i - groups->other) * CSL_EXACT_LANES, 1, &norm);
         csl_exact_add(task->norms + i, norm);
     }
 }
@@ -186,8 +194,30 @@ static void add_lane_group(const csl_pair_task *task,
     }
 }
 
+/* The panel at `column` of the rows [begin, end), which is to be copied or was. */
+static csl_panel panel_of(const csl_pair_task *task,
+                          const pair_workspace *w,
+                          uint32_t begin,
+                          uint32_t end,
+                          size_t column,
+                          size_t count)
+{
+    uint32_t edge = task->variant->pair_edge;
+    size_t left = count - column < PANEL_WIDTH ? count - column : PANEL_WIDTH;
+    size_t group = begin / group_size(task->variant);
+    size_t kept = w->layout.panels_kept;
+    size_t index = group * kept + column / PANEL_WIDTH % kept;
+    csl_panel panel = {.values = w->values + index * w->layout.panel_values,
+                       .steps = (left - 1) / CSL_EXACT_LANES + 1,
+                       .count = left,
+                       .begins = column == 0};
+    panel.group_count =
+        (size_t)blocks_of(end - begin, edge) * edge * panel.steps * task->variant->lanes;
+    return panel;
+}
+
 static void pack(const csl_pair_task *task,
-                 csl_panel *panel,
+                 const csl_panel *panel,
                  const float *const *rows,
                  uint32_t begin,
                  uint32_t end,
@@ -200,7 +230,6 @@ static void pack(const csl_pair_task *task,
     for (uint32_t i = 0; i < blocks * edge; i++) { /* a last block is filled with its last row */
         moved[i] = rows[begin + i < end ? begin + i : end - 1] + column;
     }
-    panel->group_count = (size_t)blocks * edge * panel->steps * task->variant->lanes;
     task->variant->pack_panel(panel, moved, blocks, norm_lanes);
 }
 
@@ -210,27 +239,23 @@ static void add_groups(const csl_pair_task *task,
                        const float *const *rows,
                        size_t count)
 {
-    enum { PANEL_WIDTH = PANEL_STEPS * CSL_EXACT_LANES };
+    uint32_t size = group_size(task->variant);
+    uint32_t lead_rows_end =
+        task->row_count - groups->lead < size ? task->row_count : groups->lead + size;
     size_t lanes = task->variant->lanes;
-    bool norms = is_diagonal(groups) && task->norms;
-    for (size_t begin = 0; begin < count; begin += PANEL_WIDTH) {
-        size_t left = count - begin < PANEL_WIDTH ? count - begin : PANEL_WIDTH;
-        csl_panel lead = {w->lead_values, 0, (left - 1) / CSL_EXACT_LANES + 1, left, begin == 0};
-        /* On the diagonal the others begin with the leading rows. */
-        pack(task, &lead, rows, groups->lead,
-             is_diagonal(groups) ? groups->other_end : groups->lead_end, begin,
-             norms ? w->norm_lanes : NULL);
-        csl_panel other = lead;
-        if (!is_diagonal(groups)) {
-            other.values = w->other_values;
-            pack(task, &other, rows, groups->other, groups->other_end, begin, NULL);
+    float *norm_lanes = task->norms ? w->norm_lanes : NULL;
+    for (size_t column = 0; column < count; column += PANEL_WIDTH) {
+        csl_panel lead = panel_of(task, w, groups->lead, lead_rows_end, column, count);
+        csl_panel other = panel_of(task, w, groups->other, groups->other_end, column, count);
+        if (groups->lead == 0) {
+            pack(task, &other, rows, groups->other, groups->other_end, column, norm_lanes);
         }
         for (size_t g = 0; g < CSL_EXACT_LANES / lanes; g++) {
             add_lane_group(task, groups, w, &lead, g * lanes, lead.values + g * lead.group_count,
                            other.values + g * other.group_count);
         }
     }
-    finish_groups(task, groups, w, norms);
+    finish_groups(task, groups, w);
 }
 
 /* Row 0 against the others, or norms alone: every value is used once, so nothing is copied. */
