@@ -53,7 +53,8 @@ static void weights_times_rows_are_the_aggregate(void)
                 }
                 /* NOLINTNEXTLINE(cert-err34-c): the values are checked */
                 CU_ASSERT(cut && sscanf(length, "%lf cut to %lf", &from, &to) == 2);
-                CU_ASSERT(to < from);
+                bool barely = to == from && row->scale > 1 - 1e-5; /* the same in six digits */
+                CU_ASSERT(to < from || barely);
                 CU_ASSERT(pre[0] || fabs(to / from - row->scale) < 1e-4 * row->scale);
             }
         }
@@ -117,8 +118,9 @@ static void margins_lie_between_the_rows_kept_and_dropped(void)
         council c = make_council(cases[k].rule, "", 2, 9, 300);
         csl_aggregate_report *report = NULL;
         CHECK_OK(decide(&c, &report));
-        if (report->dropped_count > 0) {
-            double kept = -least(report, false, -cases[k].sign);
+        double kept = -least(report, false, -cases[k].sign);
+        bool some = isfinite(kept); /* FLTrust may find no cosine above 0 */
+        if (report->dropped_count > 0 && some) {
             double dropped = least(report, true, cases[k].sign);
             CHECK_NEAR(report->margin, dropped - kept, 1e-9 * fabs(dropped));
             bool by_score =
@@ -130,7 +132,7 @@ static void margins_lie_between_the_rows_kept_and_dropped(void)
                 }
             }
         }
-        CU_ASSERT(report->dropped_count > 0 || isnan(report->margin));
+        CU_ASSERT((report->dropped_count > 0 && some) || isnan(report->margin));
         csl_aggregate_report_destroy(report);
         free_council(&c);
     }
