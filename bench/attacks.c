@@ -7,8 +7,10 @@
 #include "attacks_table.h"
 #include "bench_support.h"
 
+#include <consilium/atomic_file.h>
 #include <consilium/study.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <getopt.h>
@@ -151,6 +153,20 @@ static int parse(int argc, char **argv, grid *g)
     return code != 0 ? code : g->study && optind == argc ? 0 : 2;
 }
 
+static csl_status check_seeds(const grid *g)
+{
+    for (uint32_t i = 0; i < g->seed_count; i++) {
+        char *end = NULL;
+        errno = 0;
+        (void)strtoull(g->seeds[i], &end, 10);
+        if (*end || errno == ERANGE || g->seeds[i][0] < '0' || g->seeds[i][0] > '9') {
+            return csl_fail(CSL_E_RANGE, "--seeds: expected whole numbers, found '%s'",
+                            g->seeds[i]);
+        }
+    }
+    return CSL_OK;
+}
+
 /* Seed and f that the study gives where the options are silent. Every rank reads the same file. */
 static csl_status read_study(grid *g)
 {
@@ -182,6 +198,7 @@ static csl_status read_study(grid *g)
             return csl_fail(CSL_E_RANGE, "expected 1 to %d rules, attacks and seeds", NAMES_MAX);
         }
     }
+    CSL_TRY(check_seeds(g));
     g->results =
         calloc((size_t)g->rule_count * g->attack_count * g->seed_count, sizeof *g->results);
     return g->results ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "results");
@@ -244,6 +261,40 @@ static csl_status append(const grid *g, const char *line)
     bool written = file >= 0 && write(file, line, (size_t)size) == size;
     bool closed = file >= 0 && close(file) == 0;
     return written && closed ? CSL_OK : csl_fail(CSL_E_IO, "%s cannot be written", g->csv_path);
+}
+
+/* A grid goes on in the file of an earlier one, and adds lines to no other: a study given by
+ * mistake would be spoilt, and a device that is read for results never ends. */
+static csl_status check_csv(const grid *g)
+{
+    CSL_TRY(csl_atomic_check(g->csv_path));
+    char line[LINE_MAX_BYTES] = "";
+    FILE *file = fopen(g->csv_path, "r");
+    if (!file) {
+        return errno == ENOENT ? append(g, HEADING)
+                               : csl_fail(CSL_E_IO, "%s: %s", g->csv_path, strerror(errno));
+    }
+    bool any = fgets(line, sizeof line, file) != NULL;
+    fclose(file);
+    if (!any) {
+        return append(g, HEADING);
+    }
+    size_t named = strcspn(HEADING, ","); /* columns were added behind the first ones */
+    return strncmp(line, HEADING, named + 1) == 0
+               ? CSL_OK
+               : csl_fail(CSL_E_FORMAT,
+                          "%s: expected results of bench attacks or no file, found "
+                          "other text",
+                          g->csv_path);
+}
+
+/* A mistyped name would else be a column that is refused, seen when the grid is done. */
+static csl_status check_names(grid *g)
+{
+    for (size_t i = 0; i < cell_count(g); i += g->seed_count) {
+        CSL_TRY(resolve(g, i));
+    }
+    return CSL_OK;
 }
 
 static csl_status append_result(const grid *g, const csl_attack_result *r)
@@ -373,34 +424,37 @@ static csl_status collect(grid *g)
     return CSL_OK;
 }
 
+/* Trains what is not known yet and prints the tables. */
+static csl_status fill_grid(grid *g)
+{
+    bool first = csl_communicator_rank(g->world) == 0;
+    CSL_TRY(csl_agree(g->world, first ? check_csv(g) : CSL_OK));
+    CSL_TRY(csl_agree(g->world, run_cells(g)));
+    const csl_attack_table table = {
+        .study = g->study,
+        .f = g->f,
+        .rules = g->rules,
+        .attacks = g->attacks,
+        .rule_count = g->rule_count,
+        .attack_count = g->attack_count,
+        .seed_count = g->seed_count,
+        .results = g->results,
+    };
+    csl_status status = first ? collect(g) : CSL_OK;
+    status = first && status == CSL_OK ? csl_attack_table_print(&table) : status;
+    return csl_agree(g->world, status);
+}
+
 static csl_status run_grid(grid *g)
 {
     CSL_TRY(csl_agree(g->world, read_study(g)));
+    CSL_TRY(csl_agree(g->world, check_names(g)));
     CSL_TRY(choose_paths(g));
-    csl_status status = CSL_OK;
-    if (csl_communicator_rank(g->world) == 0 && access(g->csv_path, F_OK) != 0) {
-        status = append(g, HEADING);
+    csl_status status = fill_grid(g);
+    if (csl_communicator_rank(g->world) == 0 && !g->keep) {
+        (void)nftw(g->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     }
-    CSL_TRY(csl_agree(g->world, status));
-    CSL_TRY(csl_agree(g->world, run_cells(g)));
-    if (csl_communicator_rank(g->world) == 0) {
-        status = collect(g);
-        const csl_attack_table table = {
-            .study = g->study,
-            .f = g->f,
-            .rules = g->rules,
-            .attacks = g->attacks,
-            .rule_count = g->rule_count,
-            .attack_count = g->attack_count,
-            .seed_count = g->seed_count,
-            .results = g->results,
-        };
-        status = status == CSL_OK ? csl_attack_table_print(&table) : status;
-        if (!g->keep) {
-            (void)nftw(g->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-        }
-    }
-    return csl_agree(g->world, status);
+    return status;
 }
 
 csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **argv, int *code_out)

@@ -58,6 +58,19 @@ static csl_status take_parameters(csl_attack_cell *cell, const char *section, ch
     return CSL_OK;
 }
 
+/* "A,B" */
+static csl_status check_pre(const char *names)
+{
+    char text[CSL_CELL_TEXT_MAX];
+    char *rest = NULL;
+    const csl_rule_info *known = NULL;
+    snprintf(text, sizeof text, "%s", names);
+    for (char *one = strtok_r(text, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
+        CSL_TRY(csl_pre_find(one, &known));
+    }
+    return CSL_OK;
+}
+
 static csl_status take_rule(csl_attack_cell *cell)
 {
     char description[CSL_CELL_TEXT_MAX];
@@ -76,6 +89,9 @@ static csl_status take_rule(csl_attack_cell *cell)
     }
     bool bears_none = !*pre && (strcmp(rule, "mean") == 0 || strcmp(rule, "weighted-mean") == 0);
     cell->f = bears_none ? 0 : cell->f;
+    const csl_rule_info *known = NULL;
+    CSL_TRY(csl_rule_find(rule, &known));
+    CSL_TRY(check_pre(pre));
     CSL_TRY(add(cell, "aggregation.rule=%s", rule));
     CSL_TRY(add(cell, "aggregation.pre=[%s]", pre));
     return add(cell, "aggregation.f=%u", cell->f);
@@ -93,6 +109,8 @@ static csl_status take_attack(csl_attack_cell *cell)
         for (size_t i = 0; i < sizeof data_attacks / sizeof *data_attacks; i++) {
             data = data || strcmp(one, data_attacks[i]) == 0;
         }
+        const csl_attack_info *known = NULL;
+        CSL_TRY(data || strcmp(one, "none") == 0 ? CSL_OK : csl_attack_find(one, &known));
         CSL_TRY(add(cell, "adversary.%s=%s", data ? "data" : "attack", one));
     }
     return CSL_OK;
@@ -117,10 +135,11 @@ csl_status csl_attack_cell_resolve(csl_attack_cell *cell)
     csl_study_sources sources = {.overrides = cell->overrides,
                                  .override_count = cell->override_count};
     uint8_t digest[CSL_SHA256_SIZE];
-    if (csl_study_load(cell->study_path, &sources, &study) != CSL_OK) {
-        return CSL_OK;
+    csl_status status = csl_study_load(cell->study_path, &sources, &study);
+    if (status != CSL_OK) { /* values that do not fit each other are this cell's matter alone */
+        return status == CSL_E_RANGE ? CSL_OK : status;
     }
-    csl_status status = csl_study_sha256(study, digest);
+    status = csl_study_sha256(study, digest);
     csl_study_destroy(study);
     if (status == CSL_OK) {
         csl_hex(digest, CSL_SHA256_SIZE, cell->sha256);

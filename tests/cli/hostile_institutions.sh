@@ -90,4 +90,33 @@ expect 1 'mean, none: data.path none.h5: No such file' "$consilium" bench attack
 expect 2 'expected --study' "$consilium" bench attacks --rules mean
 expect 1 'no institution is hostile' "$consilium" bench attacks --study study.yaml \
     --set adversary.institutions='[]' --set adversary.attack=none
+# A mistyped name, parameter or seed is told before anything is trained, not by a column of refusals.
+refuse_grid() {
+    expect 1 "$1" "$consilium" bench attacks --study study.yaml --set rounds=1 --csv none.csv \
+        --rules "${2:-median}" --attacks "${3:-none}" --seeds "${4:-1}"
+    [ ! -e none.csv ] || fail 'a grid that is refused left a file'
+}
+refuse_grid "no aggregation rule is called 'medain'; did you mean 'median'?" mean,medain
+refuse_grid "no pre-aggregator is called 'nmm'; did you mean 'nnm'?" mean,nmm+median
+refuse_grid "no attack is called 'gausian'; did you mean 'gaussian'?" mean none,gausian
+refuse_grid "unknown key 'aggregation.evn'; nearest is aggregation.even" mean,median:evn=1
+refuse_grid "--seeds: expected whole numbers, found 'x'" mean none 1,x
+refuse_grid "found '-1'" mean none -1
+refuse_grid "found '99999999999999999999'" mean none 99999999999999999999
+# Results are added to a grid's own file or a new one, to nothing else.
+cp study.yaml kept.yaml
+expect 1 'study.yaml: expected results of bench attacks or no file' "$consilium" bench attacks \
+    --study study.yaml --set rounds=1 --rules mean --attacks none --csv study.yaml
+cmp study.yaml kept.yaml || fail 'a grid wrote into the study'
+expect 1 '/dev/zero: expected a file or nothing to write to, found a device' timeout 60 \
+    "$consilium" bench attacks --study study.yaml --rules mean --attacks none --csv /dev/zero
+mkdir temporary
+: >empty.csv
+expect 0 'Test AUC' env TMPDIR=temporary "$consilium" bench attacks --study study.yaml \
+    --set rounds=1 --rules mean --attacks none --csv empty.csv
+[ "$(wc -l <empty.csv)" = 2 ] || fail 'an empty file got no heading'
+expect 1 'none.h5: No such file' env TMPDIR=temporary "$consilium" bench attacks \
+    --study study.yaml --rules mean --attacks none --set data.path=none.h5
+# MPI's own folder may go later than the program.
+[ -z "$(find temporary -name 'consilium*')" ] || fail 'a grid left its temporary folder'
 echo 'hostile institutions'
