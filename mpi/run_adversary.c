@@ -33,6 +33,15 @@ csl_status csl_run_poison(csl_federated_run *run, uint32_t round)
     return CSL_OK;
 }
 
+/* Before the first round: the attack may begin in a late one. */
+static csl_status check_poison(const csl_federated_run *run)
+{
+    for (uint32_t i = 0; i < run->local_count; i++) {
+        CSL_TRY(csl_poison_check(run->locals[i].dataset, &run->study->adversary.poison));
+    }
+    return CSL_OK;
+}
+
 /* Test images with the trigger; made from what the institution held before it was hostile. */
 static csl_status make_triggered(csl_federated_run *run)
 {
@@ -51,6 +60,7 @@ csl_status csl_run_open_adversary(csl_federated_run *run)
     const csl_study_adversary *study = &run->study->adversary;
     adversary_state *state = &run->adversary;
     state->sends = strcmp(study->spec.attack, "none") != 0;
+    CSL_TRY(check_poison(run));
     CSL_TRY(make_triggered(run));
     CSL_TRY(csl_run_poison(run, 1));
     if (!state->sends) {

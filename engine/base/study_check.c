@@ -268,6 +268,12 @@ static csl_status check_adversary(csl_study *study, const csl_study_origins *ori
             "name the hostile institutions in adversary.institutions, or how many in "
             "adversary.count");
     }
+    if (adversary->poison.attack == CSL_DATA_ATTACK_LABEL_PAIR &&
+        adversary->poison.source == adversary->poison.target) {
+        return csl_study_refuse(origins, "adversary.target_class",
+                                "label-pair would turn class %u into itself",
+                                adversary->poison.target);
+    }
     return sends ? take_attack(study, origins) : CSL_OK;
 }
 
@@ -288,8 +294,19 @@ static csl_status check_model(const csl_study *study, const csl_study_origins *o
                             name, nearest ? "; nearest is " : "", nearest ? nearest : "");
 }
 
+/* A run goes to runs/NAME unless told otherwise, and a study may come from anybody. */
+static csl_status check_name(const csl_study *study, const csl_study_origins *origins)
+{
+    const char *name = study->name;
+    bool good = *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return good ? CSL_OK
+                : csl_study_refuse(origins, "study",
+                                   "expected a name that can be a folder's, found '%s'", name);
+}
+
 csl_status csl_study_check(csl_study *study, const csl_study_origins *origins)
 {
+    CSL_TRY(check_name(study, origins));
     CSL_TRY(check_split(study, origins));
     CSL_TRY(check_model(study, origins));
     CSL_TRY(check_institutions(study, origins));

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static csl_status check(const csl_dataset *dataset, const csl_poison *poison)
+csl_status csl_poison_check(const csl_dataset *dataset, const csl_poison *poison)
 {
+    if (poison->attack == CSL_DATA_ATTACK_NONE) {
+        return CSL_OK;
+    }
     bool has_classes = dataset->task == CSL_TASK_BINARY || dataset->task == CSL_TASK_MULTICLASS;
     if (!has_classes || !dataset->labels) {
         return csl_fail(CSL_E_INVALID_ARG,
@@ -16,10 +19,11 @@ static csl_status check(const csl_dataset *dataset, const csl_poison *poison)
     }
     bool pair = poison->attack == CSL_DATA_ATTACK_LABEL_PAIR;
     bool backdoor = poison->attack == CSL_DATA_ATTACK_BACKDOOR;
-    if ((pair && poison->source >= dataset->class_count) ||
-        ((pair || backdoor) && poison->target >= dataset->class_count)) {
-        return csl_fail(CSL_E_RANGE, "%s: attack on class %u or %u of %u", dataset->site,
-                        poison->source, poison->target, dataset->class_count);
+    bool bad_source = pair && poison->source >= dataset->class_count;
+    if (bad_source || ((pair || backdoor) && poison->target >= dataset->class_count)) {
+        return csl_fail(CSL_E_RANGE, "%s: expected a %s class below %u for the attack, found %u",
+                        dataset->site, bad_source ? "source" : "target", dataset->class_count,
+                        bad_source ? poison->source : poison->target);
     }
     uint32_t least = dataset->shape.extent[1] < dataset->shape.extent[2] ? dataset->shape.extent[1]
                                                                          : dataset->shape.extent[2];
@@ -125,9 +129,7 @@ csl_status
 csl_poison_training(csl_dataset *dataset, const csl_poison *poison, uint64_t *changed_out)
 {
     uint64_t changed = 0;
-    if (poison->attack != CSL_DATA_ATTACK_NONE) {
-        CSL_TRY(check(dataset, poison));
-    }
+    CSL_TRY(csl_poison_check(dataset, poison));
     if (poison->attack == CSL_DATA_ATTACK_BACKDOOR) {
         CSL_TRY(plant(dataset, poison, &changed));
     }
@@ -152,7 +154,7 @@ csl_poison_training(csl_dataset *dataset, const csl_poison *poison, uint64_t *ch
 csl_status
 csl_poison_test(const csl_dataset *dataset, const csl_poison *poison, csl_dataset **triggered_out)
 {
-    CSL_TRY(check(dataset, poison));
+    CSL_TRY(csl_poison_check(dataset, poison));
     uint64_t count = 0;
     for (uint64_t i = 0; i < dataset->count; i++) {
         count += is_victim(dataset, i, CSL_SPLIT_TEST, poison->target);

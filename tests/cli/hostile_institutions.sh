@@ -67,8 +67,13 @@ expect 0 'taken for class 1 (success rate ' "$consilium" run study.yaml --out ba
 expect 2 'f = 2 is too large for 6 rows' "$consilium" run study.yaml --out bad --set aggregation.f=2
 expect 2 "did you mean 'gaussian'" "$consilium" run study.yaml --out bad \
     --set adversary.attack=gausian
-expect 1 'class 0 or 7 of 2' "$consilium" run study.yaml --out bad --set adversary.data=label-pair \
-    --set adversary.source_class=0 --set adversary.target_class=7
+for key in target source; do # also where the attack begins in a late round
+    expect 1 "expected a $key class below 2 for the attack, found 7" "$consilium" run study.yaml \
+        --out bad --set adversary.data=label-pair --set adversary.attack=none \
+        --set adversary.deviation=auto --set adversary.from_round=2 --set adversary.${key}_class=7
+done
+expect 1 'found 7' "$consilium" run study.yaml --out bad --set adversary.data=backdoor \
+    --set adversary.from_round=2 --set adversary.target_class=7
 [ ! -e bad/study.yaml ] || fail 'a run that could not start left results'
 
 # The grid: every attack by every rule; a second time nothing is trained again.

@@ -148,10 +148,14 @@ typedef struct csl_poison {
     uint64_t seed;
 } csl_poison;
 
+/* Whether the attack can be done to these data. Errors: E_INVALID_ARG (a task without classes),
+ * E_RANGE (a class or trigger that does not fit). */
+CSL_API CSL_MUST_CHECK csl_status csl_poison_check(const csl_dataset *dataset,
+                                                   const csl_poison *poison);
 /*
  * Changes the training images and labels of a hostile institution in place (Biggio et al. 2012;
- * Gu et al. 2017, BadNets). changed_out: training images changed, may be NULL. Errors:
- * E_INVALID_ARG (a task without classes), E_RANGE (a class or trigger that does not fit).
+ * Gu et al. 2017, BadNets). changed_out: training images changed, may be NULL. Errors: those of
+ * csl_poison_check.
  */
 CSL_API CSL_MUST_CHECK csl_status csl_poison_training(csl_dataset *dataset,
                                                       const csl_poison *poison,
