@@ -119,6 +119,23 @@ static csl_status open_folder(const char *path, csl_updates *updates)
     return CSL_OK;
 }
 
+static csl_status
+take_institution(csl_updates *updates, const char *name, const int64_t *stored, uint32_t row)
+{
+    if (stored[row] < 0 || stored[row] >= CSL_INSTITUTIONS_MAX) {
+        return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index from 0 to %d, found %lld",
+                        updates->file.path, name, row, CSL_INSTITUTIONS_MAX - 1,
+                        (long long)stored[row]);
+    }
+    if (row > 0 && stored[row] <= stored[row - 1]) {
+        return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index above %lld, found %lld",
+                        updates->file.path, name, row, (long long)stored[row - 1],
+                        (long long)stored[row]);
+    }
+    updates->institutions[row] = (uint32_t)stored[row];
+    return CSL_OK;
+}
+
 /* /institutions [n], as files of a run have it: ascending, so that ties of a rule, which go to the
  * lowest row, go to the lowest institution, and a history belongs to one row. */
 static csl_status read_institutions(csl_updates *updates)
@@ -136,23 +153,15 @@ static csl_status read_institutions(csl_updates *updates)
                         array.kind == H5T_INTEGER ? "integers" : "floats");
     }
     updates->institutions = calloc(updates->row_count, sizeof *updates->institutions);
-    if (!updates->institutions) {
-        return csl_fail(CSL_E_NO_MEMORY, "%s%s", updates->file.path, name);
+    int64_t *stored = calloc(updates->row_count, sizeof *stored);
+    csl_status status = updates->institutions && stored
+                            ? csl_h5_read(&updates->file, name, H5T_NATIVE_INT64, stored)
+                            : csl_fail(CSL_E_NO_MEMORY, "%s%s", updates->file.path, name);
+    for (uint32_t i = 0; status == CSL_OK && i < updates->row_count; i++) {
+        status = take_institution(updates, name, stored, i);
     }
-    CSL_TRY(csl_h5_read(&updates->file, name, H5T_NATIVE_UINT32, updates->institutions));
-    for (uint32_t i = 0; i < updates->row_count; i++) {
-        if (updates->institutions[i] >= CSL_INSTITUTIONS_MAX) {
-            return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index below %d, found %u",
-                            updates->file.path, name, i, CSL_INSTITUTIONS_MAX,
-                            updates->institutions[i]);
-        }
-        if (i > 0 && updates->institutions[i] <= updates->institutions[i - 1]) {
-            return csl_fail(CSL_E_RANGE, "%s%s[%u]: expected an index above %u, found %u",
-                            updates->file.path, name, i, updates->institutions[i - 1],
-                            updates->institutions[i]);
-        }
-    }
-    return CSL_OK;
+    free(stored);
+    return status;
 }
 
 static csl_status name_rows(csl_updates *updates)

@@ -56,6 +56,9 @@ def make(seed):
     for name, order in (("descending", [*range(ROWS - 2), 10, 9]), ("twice", [*range(ROWS - 1), 9])):
         with h5py.File(name + ".h5", "w") as f:
             f["updates"], f["institutions"] = x, np.array(order, "u4")
+    for name, order in (("below", [-5, *range(1, ROWS)]), ("beyond", [*range(ROWS - 1), 1024])):
+        with h5py.File(name + ".h5", "w") as f:
+            f["updates"], f["institutions"] = x, np.array(order, "i8")
     with h5py.File("outside.h5", "w") as f:
         f["updates"] = h5py.ExternalLink("good.h5", "/updates")
     for folder in ("npy", "npy_double", "unequal", "objects", "fortran", "short", "half", "no_files"):
