@@ -75,10 +75,12 @@ static csl_status read_text(const char *path, double **values_out, size_t *count
     while (status == CSL_OK && fscanf(stream, " %63[^, \n\t\r]%*[, \n\t\r]", word) == 1) {
         char *end = NULL;
         double value = strtod(word, &end);
-        if (*end || end == word || count == CSL_ROWS_MAX) {
-            status =
-                csl_fail(CSL_E_FORMAT, "%s: number %zu: expected at most %d numbers, found '%s'",
-                         path, count + 1, CSL_ROWS_MAX, word);
+        if (*end || end == word || strlen(word) == sizeof word - 1) { /* the rest is no number */
+            status = csl_fail(CSL_E_FORMAT, "%s: number %zu: expected a number, found '%s'", path,
+                              count + 1, word);
+        } else if (count == CSL_ROWS_MAX) {
+            status = csl_fail(CSL_E_FORMAT, "%s: expected at most %d numbers, found more", path,
+                              CSL_ROWS_MAX);
         } else {
             values[count++] = value;
         }

@@ -94,10 +94,33 @@ static csl_status read_weights(csl_file_aggregation *a)
     return CSL_OK;
 }
 
+/* Every .npy file of a folder is an update, so an aggregate among them would be one of the next
+ * call. */
+static bool joins_updates(const char *path, const char *updates)
+{
+    char folder[CSL_PATH_MAX] = ".";
+    const char *slash = strrchr(path, '/');
+    size_t length = strlen(path);
+    if (length < 4 || strcmp(path + length - 4, ".npy") != 0) {
+        return false;
+    }
+    if (slash) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
+    }
+    return csl_same_file(folder, updates);
+}
+
 /* Rank 0, before any work: outputs can be written, and none overwrites what is read or another. */
 static csl_status check_outputs(const csl_aggregate_job *job)
 {
-    const char *const inputs[] = {job->in, job->weights_from};
+    char weights[CSL_PATH_MAX] = ""; /* FILE of FILE.h5:/NAME */
+    if (job->weights_from) {
+        size_t length = strlen(job->weights_from);
+        const char *colon = strstr(job->weights_from, ":/");
+        length = colon ? (size_t)(colon - job->weights_from) : length;
+        snprintf(weights, sizeof weights, "%.*s", (int)length, job->weights_from);
+    }
+    const char *const inputs[] = {job->in, weights};
     const struct {
         const char *option, *name, *path;
     } outputs[] = {{"--out", "the aggregate", job->out},
@@ -110,10 +133,15 @@ static csl_status check_outputs(const csl_aggregate_job *job)
         }
         CSL_TRY(csl_atomic_check(path));
         for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) {
-            if (inputs[k] && csl_same_file(path, inputs[k])) {
+            if (*inputs[k] && csl_same_file(path, inputs[k])) {
                 return csl_fail(CSL_E_INVALID_ARG, "%s: %s would replace what is read", path,
                                 outputs[i].option);
             }
+        }
+        if (joins_updates(path, job->in)) {
+            return csl_fail(CSL_E_INVALID_ARG,
+                            "%s: the next call would take %s for an update of %s", path,
+                            outputs[i].name, job->in);
         }
         for (size_t k = 0; k < i; k++) {
             if (outputs[k].path && csl_same_file(path, outputs[k].path)) {

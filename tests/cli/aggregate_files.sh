@@ -116,9 +116,17 @@ refuse 1 'found -1' negative.h5
 refuse 1 'found nan' not_a_number.h5
 refuse 1 'found inf' infinite.h5
 refuse 1 'expected 11 weights, found 10' few_weights.h5
+printf '1 2\n3,four\n' >words.txt
+refuse 1 "words.txt: number 4: expected a number, found 'four'" npy --rule mean --weights-from words.txt
+printf '%070d\n' 1 >long.txt
+refuse 1 'long.txt: number 1: expected a number' npy --rule mean --weights-from long.txt
+seq 1025 >many.txt
+refuse 1 'many.txt: expected at most 1024 numbers, found more' npy --rule mean --weights-from many.txt
 refuse 1 'expected 11 texts' few_names.h5
 refuse 1 'descending.h5/institutions[10]: expected an index above 10, found 9' descending.h5
 refuse 1 'twice.h5/institutions[10]: expected an index above 9, found 9' twice.h5
+refuse 1 'below.h5/institutions[0]: expected an index from 0 to 1023, found -5' below.h5
+refuse 1 'beyond.h5/institutions[10]: expected an index from 0 to 1023, found 1024' beyond.h5
 refuse 1 'texts of fixed length' variable_names.h5
 refuse 1 'more than f = 2' good.h5 --dataset bad --rule median --f 2
 refuse 1 'floats of 4 or 8, found floats of 2 bytes' good.h5 --dataset half
@@ -143,6 +151,18 @@ refuse 1 'bytes of values' short
 refuse 1 'need at least' good.h5 --memory-limit 10K
 expect 1 'No such file or directory' "$consilium" aggregate good.h5 --out nowhere/x.h5
 expect 1 'would replace what is read' "$consilium" aggregate good.h5 --out good.h5
+cp good.h5 weights.h5
+expect 1 'would replace what is read' "$consilium" aggregate npy --weights-from weights.h5:/weights \
+    --out weights.h5
+# Among the updates of a folder an aggregate would be one of them in the next call.
+for option in '--out npy/aggregate.npy' '--out npy/../npy/aggregate.npy' \
+    '--out new.h5 --report npy/report.npy'; do
+    # shellcheck disable=SC2086 # words
+    expect 1 'for an update of npy' "$consilium" aggregate npy $option
+done
+mkdir npy/results
+aggregate npy --out npy/results/aggregate.npy
+(cd npy && expect 1 'for an update of .' "$consilium" aggregate . --out aggregate.npy)
 expect 1 'would replace the aggregate' "$consilium" aggregate good.h5 --out new.h5 --report new.h5
 expect 1 'found a device' "$consilium" aggregate good.h5 --out new.h5 --report /dev/null
 expect 1 'found a folder' "$consilium" aggregate good.h5 --out new.h5 --report .
