@@ -11,10 +11,11 @@
  * subtractions and multiply-adds of pairs of rows at the measured peak.
  */
 #include "aggregate_case.h"
+#include "bench_options.h"
 #include "bench_support.h"
 
 #include <consilium/bench.h>
-#include <getopt.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ typedef struct machine_limits {
 } machine_limits;
 
 static const char usage_[] =
-    "usage: [mpirun -n RANKS] consilium bench aggregate [OPTION]...\n"
+    "Usage: [mpirun -n RANKS] consilium bench aggregate [OPTION]...\n"
     "Time robust aggregation of n updates of d parameters, and check the aggregates.\n"
     "  --n 16,64            numbers of updates\n"
     "  --d 100000,1000000   numbers of parameters\n"
@@ -74,25 +75,68 @@ static const char usage_[] =
     "--peer runs COMMAND RULE N D THREADS, which prints its median and least milliseconds;\n"
     "       'PYTHON bench/peer_aggregate.py' measures ByzFL\n";
 
-static size_t parse_list(const char *text, uint64_t most, uint64_t values[LIST_MAX])
+/* Whole numbers from 1 to `most`. 0, or the exit code after a message. */
+static int take_list(const csl_bench_command *command,
+                     const char *option,
+                     uint64_t most,
+                     uint64_t values[LIST_MAX],
+                     size_t *count_out)
 {
-    size_t count = 0;
-    while (count < LIST_MAX) {
-        char *end;
+    const char *text = optarg;
+    for (size_t count = 0; count < LIST_MAX;) {
+        char *end = NULL;
+        errno = 0;
         unsigned long long value = strtoull(text, &end, 10);
-        if (end == text || value < 1 || value > most || (*end && *end != ',')) {
-            return 0;
+        if (*text < '0' || *text > '9' || errno == ERANGE || value < 1 || value > most ||
+            (*end && *end != ',')) {
+            break;
         }
         values[count++] = value;
         if (!*end) {
-            return count;
+            *count_out = count;
+            return 0;
         }
         text = end + 1;
+    }
+    return csl_bench_usage_error(
+        command, "--%s: expected up to %d whole numbers from 1 to %llu, as in 16,64, found '%s'",
+        option, LIST_MAX, (unsigned long long)most, optarg);
+}
+
+static int take_option(const csl_bench_command *command, int option, aggregate_options *o)
+{
+    switch (option) {
+    case 'n':
+        return take_list(command, "n", CSL_ROWS_MAX, o->row_counts, &o->row_count_count);
+    case 'd':
+        return take_list(command, "d", (uint64_t)1 << 40, o->counts, &o->count_count);
+    case 't':
+        return csl_bench_take_count(command, "threads", optarg, CSL_THREADS_MAX, &o->threads);
+    case 'k':
+        return csl_bench_take_count(command, "repeats", optarg, REPEATS_MAX, &o->repeats);
+    case 'r':
+        o->rules = optarg;
+        break;
+    case 'v':
+        o->device = optarg;
+        break;
+    case 'c':
+        o->csv = optarg;
+        break;
+    case 'j':
+        o->json = optarg;
+        break;
+    case 'p':
+        o->peer = optarg;
+        break;
+    default:
+        o->help = true;
     }
     return 0;
 }
 
-static bool parse(int argc, char **argv, aggregate_options *o)
+/* 0, or the exit code after a message of the rank that speaks. */
+static int parse(int argc, char **argv, bool speaks, aggregate_options *o)
 {
     static const struct option names[] = {{"n", required_argument, NULL, 'n'},
                                           {"d", required_argument, NULL, 'd'},
@@ -105,52 +149,18 @@ static bool parse(int argc, char **argv, aggregate_options *o)
                                           {"device", required_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    uint64_t one[LIST_MAX] = {0};
-    int option;
+    const csl_bench_command command = {"aggregate", speaks, names};
+    int option = 0;
+    int code = 0;
+    opterr = 0;
     optind = 1;
-    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        bool good = true;
-        switch (option) {
-        case 'n':
-            good = (o->row_count_count = parse_list(optarg, CSL_ROWS_MAX, o->row_counts)) > 0;
-            break;
-        case 'd':
-            good = (o->count_count = parse_list(optarg, (uint64_t)1 << 40, o->counts)) > 0;
-            break;
-        case 't':
-            good = parse_list(optarg, CSL_THREADS_MAX, one) == 1;
-            o->threads = one[0];
-            break;
-        case 'k':
-            good = parse_list(optarg, REPEATS_MAX, one) == 1;
-            o->repeats = one[0];
-            break;
-        case 'r':
-            o->rules = optarg;
-            break;
-        case 'v':
-            o->device = optarg;
-            break;
-        case 'c':
-            o->csv = optarg;
-            break;
-        case 'j':
-            o->json = optarg;
-            break;
-        case 'p':
-            o->peer = optarg;
-            break;
-        case 'h':
-            o->help = true;
-            break;
-        default:
-            good = false;
-        }
-        if (!good) {
-            return false;
-        }
+    while (code == 0 && (option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
+        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
+                                              : take_option(&command, option, o);
     }
-    return optind == argc;
+    return code == 0 && optind < argc
+               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
+               : code;
 }
 
 static csl_status add_name(aggregate_options *o, const char *name, size_t length)
@@ -508,14 +518,10 @@ csl_status csl_bench_aggregate(csl_communicator *communicator, int argc, char **
                              .count_count = 2,
                              .threads = 2,
                              .repeats = 9};
-    opterr = first;
-    bool good = parse(argc, argv, o);
-    if (!good || o->help) {
-        if (first) {
-            fputs(usage_, good ? stdout : stderr);
-        }
-        *code_out = good ? 0 : 2;
-    } else {
+    *code_out = parse(argc, argv, first, o);
+    if (*code_out == 0 && o->help) {
+        fputs(first ? usage_ : "", stdout);
+    } else if (*code_out == 0) {
         status = run(o, communicator, code_out);
     }
     free(o);

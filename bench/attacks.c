@@ -5,6 +5,7 @@
  * CSV line by line, under the study's SHA-256: a grid that was stopped goes on where it was.
  */
 #include "attacks_table.h"
+#include "bench_options.h"
 #include "bench_support.h"
 
 #include <consilium/atomic_file.h>
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,8 +99,8 @@ static const struct option long_options[] = {
     {"csv", required_argument, NULL, 'c'},   {"keep", required_argument, NULL, 'k'},
     {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
 
-/* 0, 2 for wrong usage, or -1 for --help. */
-static int take_option(grid *g, int option)
+/* 0, 2 after a message of the rank that speaks, or -1 for --help. */
+static int take_option(const csl_bench_command *command, grid *g, int option)
 {
     char **lists[] = {&g->rule_list, &g->attack_list, &g->seed_list};
     const char *letters = "rae";
@@ -110,7 +110,7 @@ static int take_option(grid *g, int option)
         return 0;
     case 's':
         if (g->set_count == SETS_MAX) {
-            return 2;
+            return csl_bench_usage_error(command, "--set: at most %d times", SETS_MAX);
         }
         g->sets[g->set_count++] = optarg;
         return 0;
@@ -123,10 +123,10 @@ static int take_option(grid *g, int option)
         return 0;
     }
     case 'f': {
-        char *end = NULL;
-        unsigned long value = strtoul(optarg, &end, 10);
-        g->f = (uint32_t)value;
-        return end == optarg || *end || value >= CSL_ROWS_MAX ? 2 : 0;
+        uint64_t count = 0;
+        int code = csl_bench_take_count(command, "f", optarg, CSL_ROWS_MAX - 1, &count);
+        g->f = (uint32_t)count;
+        return code;
     }
     case 'c':
         g->csv = optarg;
@@ -135,7 +135,7 @@ static int take_option(grid *g, int option)
         g->keep = optarg;
         return 0;
     default:
-        return option == 'h' ? -1 : 2;
+        return -1;
     }
 }
 
@@ -143,14 +143,20 @@ static int parse(int argc, char **argv, grid *g)
 {
     g->rule_list = strdup(DEFAULT_RULES);
     g->attack_list = strdup(DEFAULT_ATTACKS);
+    const csl_bench_command command = {"attacks", csl_communicator_rank(g->world) == 0,
+                                       long_options};
     opterr = 0;
     optind = 1;
     int option = 0;
     int code = 0;
-    while (code == 0 && (option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        code = take_option(g, option);
+    while (code == 0 && (option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
+                                              : take_option(&command, g, option);
     }
-    return code != 0 ? code : g->study && optind == argc ? 0 : 2;
+    if (code == 0 && optind < argc) {
+        return csl_bench_usage_error(&command, "'%s' is too much", argv[optind]);
+    }
+    return code == 0 && !g->study ? csl_bench_usage_error(&command, "expected --study FILE") : code;
 }
 
 static csl_status check_seeds(const grid *g)
@@ -469,9 +475,6 @@ csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **ar
     int code = parse(argc, argv, g);
     if (code == -1 && csl_communicator_rank(communicator) == 0) {
         print_help();
-    } else if (code == 2 && csl_communicator_rank(communicator) == 0) {
-        fprintf(stderr, "consilium bench attacks: expected --study and known options with values\n"
-                        "Try 'consilium bench attacks --help'\n");
     }
     *code_out = code == 2 ? 2 : 0;
     status = code == 0 ? run_grid(g) : CSL_OK;

@@ -7,6 +7,7 @@
  * and write those bytes once: all updates copied once in memory by the ranks that own them, and one
  * model's bytes written to the same disk and flushed.
  */
+#include "bench_options.h"
 #include "bench_support.h"
 
 #include <consilium/distribute.h>
@@ -14,7 +15,6 @@
 #include <consilium/files.h>
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +33,7 @@ typedef struct comm_options {
     bool messages;
 } comm_options;
 
+enum { PARAMETERS_MIN = 5000 }; /* more than a tile, so that two ranks have some */
 enum { UPDATE, COLLECT, AGGREGATE, SHARE, WRITE, PARTS, WHOLE = PARTS, FLOOR, PHASES };
 
 typedef struct round_bench {
@@ -316,7 +317,7 @@ static void print_help(void)
         "once in memory by the rank that owns it, and one model's bytes written to the same disk\n"
         "and flushed. The bound is 2.\n\n"
         "  --institutions N  updates of a round (8)\n"
-        "  --parameters N    coordinates of an update (11000000)\n"
+        "  --parameters N    coordinates of an update, at least 5000 (11000000)\n"
         "  --repetitions N   the least of so many is shown (5)\n"
         "  --no-shared-memory  send messages also between ranks of one node\n"
         "  --folder DIR      where the model is written and removed again (.)\n"
@@ -325,15 +326,46 @@ static void print_help(void)
         stdout);
 }
 
-static bool number(const char *text, double least, double most, double *value)
+static int take_option(const csl_bench_command *command, int option, comm_options *options)
 {
-    char *end = NULL;
-    *value = strtod(text, &end);
-    return end != text && !*end && *value >= least && *value <= most;
+    uint64_t count = 0;
+    int code = 0;
+    switch (option) {
+    case 'i':
+        code = csl_bench_take_count(command, "institutions", optarg, CSL_ROWS_MAX, &count);
+        options->institutions = (uint32_t)count;
+        return code;
+    case 'p':
+        code = csl_bench_take_count(command, "parameters", optarg, 200000000, &count);
+        options->parameters = (size_t)count;
+        return code == 0 && count < PARAMETERS_MIN
+                   ? csl_bench_usage_error(command,
+                                           "--parameters: expected at least %d, found '%s'",
+                                           PARAMETERS_MIN, optarg)
+                   : code;
+    case 'r':
+        code = csl_bench_take_count(command, "repetitions", optarg, 1000, &count);
+        options->repetitions = (uint32_t)count;
+        return code;
+    case 'm':
+        options->messages = true;
+        return 0;
+    case 'f':
+        options->folder = optarg;
+        return 0;
+    case 'c':
+        options->csv = optarg;
+        return 0;
+    case 'j':
+        options->json = optarg;
+        return 0;
+    default:
+        return -1;
+    }
 }
 
-/* 2: *wrong_out is the word that is at fault, or the option before it. */
-static int parse(int argc, char **argv, comm_options *options, const char **wrong_out)
+/* 0, 2 after a message of the rank that speaks, -1 for --help. */
+static int parse(int argc, char **argv, bool speaks, comm_options *options)
 {
     static const struct option list[] = {
         {"institutions", required_argument, NULL, 'i'},
@@ -346,34 +378,18 @@ static int parse(int argc, char **argv, comm_options *options, const char **wron
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    const csl_bench_command command = {"comm", speaks, list};
+    int option = 0;
+    int code = 0;
     opterr = 0;
     optind = 1;
-    int option = 0;
-    double value = 0;
-    while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
-        if (option == 'h') {
-            return -1;
-        } else if (option == 'i' && number(optarg, 1, CSL_ROWS_MAX, &value)) {
-            options->institutions = (uint32_t)value;
-        } else if (option == 'p' && number(optarg, 5000, 2e8, &value)) {
-            options->parameters = (size_t)value;
-        } else if (option == 'r' && number(optarg, 1, 1000, &value)) {
-            options->repetitions = (uint32_t)value;
-        } else if (option == 'm') {
-            options->messages = true;
-        } else if (option == 'f') {
-            options->folder = optarg;
-        } else if (option == 'c') {
-            options->csv = optarg;
-        } else if (option == 'j') {
-            options->json = optarg;
-        } else {
-            *wrong_out = argv[optind - 1];
-            return 2;
-        }
+    while (code == 0 && (option = getopt_long(argc, argv, ":", list, NULL)) != -1) {
+        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
+                                              : take_option(&command, option, options);
     }
-    *wrong_out = argv[optind];
-    return optind == argc ? 0 : 2;
+    return code == 0 && optind < argc
+               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
+               : code;
 }
 
 static csl_status measure(round_bench *bench, csl_bench_report *report)
@@ -394,16 +410,10 @@ csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv,
     comm_options options = {
         .institutions = 8, .parameters = 11000000, .repetitions = 5, .folder = "."};
     bool speaks = csl_communicator_rank(communicator) == 0;
-    const char *wrong = NULL;
-    int parsed = parse(argc, argv, &options, &wrong);
+    int parsed = parse(argc, argv, speaks, &options);
     if (parsed != 0) {
         if (speaks && parsed < 0) {
             print_help();
-        } else if (speaks) {
-            fprintf(stderr,
-                    "consilium bench comm: '%s' is no option, or its value is missing or out of "
-                    "range\nTry 'consilium bench comm --help'\n",
-                    wrong);
         }
         *code_out = parsed < 0 ? 0 : 2;
         return CSL_OK;

@@ -2,12 +2,13 @@
  * bench train: images per second of forward, backward and update through csl_trainer, interleaved
  * with PyTorch on the same network, batch and threads.
  */
+#include "bench_options.h"
 #include "bench_support.h"
 #include "peer.h"
 #include "suites.h"
 
+#include <consilium/text.h>
 #include <consilium/train.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,19 +30,78 @@ static const char *const default_models[] = {"cnn-small", "resnet8-28", "mnist-e
                                              "resnet18-28", NULL};
 
 static const char usage[] =
-    "usage: consilium bench train [--model NAME|all] [--norm group|batch] [--batch N]\n"
-    "                             [--threads N] [--seconds S] [--peer PYTHON|none]\n"
-    "                             [--csv FILE] [--json FILE]\n";
+    "Usage: consilium bench train [OPTION]...\n"
+    "Images per second of training, on random images, beside PyTorch with the same network,\n"
+    "batch and threads, the programs taking turns.\n\n"
+    "  --model NAME|all    a network of the zoo (all: the four with a bound)\n"
+    "  --norm group|batch  its normalisation (what the network has)\n"
+    "  --batch N           images of one step (64)\n"
+    "  --threads N         (2)\n"
+    "  --seconds S         of training for each network and program (7)\n"
+    "  --peer PYTHON|none  a Python with PyTorch (python3, if it has it)\n"
+    "  --csv FILE, --json FILE   the table for machines\n"
+    "      --help          this text\n";
 
-static bool parse_count(const char *text, uint32_t limit, uint32_t *value_out)
+static int take_model(const csl_bench_command *command, train_arguments *a)
+{
+    bool all = strcmp(optarg, "all") == 0;
+    a->model = optarg;
+    if (all || csl_model_zoo_text(optarg)) {
+        return 0;
+    }
+    const char *nearest = csl_nearest_name(optarg, csl_model_zoo_names());
+    return csl_bench_usage_error(command, "--model: there is no '%s'%s%s%s", optarg,
+                                 nearest ? "; did you mean '" : "", nearest ? nearest : "",
+                                 nearest ? "'?" : "");
+}
+
+static int take_seconds(const csl_bench_command *command, train_arguments *a)
 {
     char *end = NULL;
-    unsigned long value = strtoul(text, &end, 10);
-    if (*end != '\0' || end == text || value < 1 || value > limit) {
-        return false;
+    a->seconds = strtod(optarg, &end);
+    return end != optarg && !*end && a->seconds > 0 && a->seconds < 1e6
+               ? 0
+               : csl_bench_usage_error(
+                     command, "--seconds: expected a number above 0 and below 1e6, found '%s'",
+                     optarg);
+}
+
+static int take_option(const csl_bench_command *command, int option, train_arguments *a)
+{
+    uint64_t count = 0;
+    int code = 0;
+    switch (option) {
+    case 'm':
+        return take_model(command, a);
+    case 'n':
+        a->norm = optarg;
+        return strcmp(optarg, "group") == 0 || strcmp(optarg, "batch") == 0
+                   ? 0
+                   : csl_bench_usage_error(command, "--norm: expected group or batch, found '%s'",
+                                           optarg);
+    case 'b':
+        code = csl_bench_take_count(command, "batch", optarg, CSL_BATCH_MAX, &count);
+        a->batch = (uint32_t)count;
+        return code;
+    case 't':
+        code = csl_bench_take_count(command, "threads", optarg, CSL_THREADS_MAX, &count);
+        a->threads = (uint32_t)count;
+        return code;
+    case 's':
+        return take_seconds(command, a);
+    case 'p':
+        a->peer = optarg;
+        return 0;
+    case 'c':
+        a->csv = optarg;
+        return 0;
+    case 'j':
+        a->json = optarg;
+        return 0;
+    default:
+        fputs(usage, stdout);
+        return -1;
     }
-    *value_out = (uint32_t)value;
-    return true;
 }
 
 /* 0, or the exit code: 2 after a message, -1 after --help. */
@@ -53,48 +113,18 @@ static int parse_arguments(int argc, char **argv, train_arguments *a)
         {"seconds", required_argument, NULL, 's'}, {"peer", required_argument, NULL, 'p'},
         {"csv", required_argument, NULL, 'c'},     {"json", required_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
-    bool valid = true;
-    int option;
+    const csl_bench_command command = {"train", true, options};
+    int option = 0;
+    int code = 0;
+    opterr = 0;
     optind = 1;
-    while (valid && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'm':
-            a->model = optarg;
-            break;
-        case 'n':
-            a->norm = optarg;
-            break;
-        case 'b':
-            valid = parse_count(optarg, CSL_BATCH_MAX, &a->batch);
-            break;
-        case 't':
-            valid = parse_count(optarg, CSL_THREADS_MAX, &a->threads);
-            break;
-        case 's':
-            a->seconds = strtod(optarg, NULL);
-            valid = a->seconds > 0.0 && a->seconds < 1e6;
-            break;
-        case 'p':
-            a->peer = optarg;
-            break;
-        case 'c':
-            a->csv = optarg;
-            break;
-        case 'j':
-            a->json = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return -1;
-        default:
-            valid = false;
-        }
+    while (code == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
+                                              : take_option(&command, option, a);
     }
-    if (!valid || optind < argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    return 0;
+    return code == 0 && optind < argc
+               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
+               : code;
 }
 
 /* One network with its trainer and what it needs. */

@@ -39,8 +39,8 @@ static const char *nearest_suite(const char *name)
 int csl_command_bench(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout);
-        return 0;
+        print_help(argc < 2 ? stderr : stdout);
+        return argc < 2 ? CSL_EXIT_USAGE : 0;
     }
     for (const csl_bench_suite *suite = csl_bench_suites; suite->name; suite++) {
         if (strcmp(argv[1], suite->name) == 0) {
