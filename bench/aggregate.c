@@ -463,7 +463,7 @@ measure_all(const aggregate_options *o, csl_communicator *communicator, csl_benc
     return status;
 }
 
-static csl_status run(aggregate_options *o, csl_communicator *communicator, int *code_out)
+static csl_status run(aggregate_options *o, csl_communicator *communicator)
 {
     static const char *const columns[] = {"rule",
                                           "n",
@@ -482,16 +482,20 @@ static csl_status run(aggregate_options *o, csl_communicator *communicator, int 
                                           "ranks",
                                           NULL};
     csl_bench_report *report = csl_bench_report_create("aggregate", columns);
+    bool first = csl_communicator_rank(communicator) == 0;
     csl_status status = report ? choose_rules(o) : csl_fail(CSL_E_NO_MEMORY, "bench aggregate");
+    status = status == CSL_OK && first ? csl_bench_report_check(o->csv, o->json) : status;
     status = csl_agree(communicator, status);
     if (status == CSL_OK) {
         status = measure_all(o, communicator, report);
     }
-    if (status == CSL_OK && csl_communicator_rank(communicator) == 0) {
-        csl_bench_report_print(report, stdout);
-        int failed = csl_bench_report_write_csv(report, o->csv) |
-                     csl_bench_report_write_json(report, o->json);
-        *code_out = failed ? 1 : 0;
+    if (status == CSL_OK) {
+        csl_status written = CSL_OK;
+        if (first) {
+            csl_bench_report_print(report, stdout);
+            written = csl_bench_report_write(report, o->csv, o->json);
+        }
+        status = csl_agree(communicator, written);
     }
     csl_bench_report_destroy(report);
     for (size_t r = 0; r < o->work_count; r++) {
@@ -522,7 +526,7 @@ csl_status csl_bench_aggregate(csl_communicator *communicator, int argc, char **
     if (*code_out == 0 && o->help) {
         fputs(first ? usage_ : "", stdout);
     } else if (*code_out == 0) {
-        status = run(o, communicator, code_out);
+        status = run(o, communicator);
     }
     free(o);
     return status;

@@ -1,5 +1,7 @@
 #include "bench_support.h"
 
+#include <consilium/atomic_file.h>
+
 #include <jansson.h>
 #include <math.h>
 #include <omp.h>
@@ -182,25 +184,6 @@ void csl_bench_report_print(const csl_bench_report *report, FILE *stream)
     }
 }
 
-static int close_report(FILE *stream, const char *path)
-{
-    int failed = ferror(stream);
-    failed = fclose(stream) != 0 || failed;
-    if (failed) {
-        fprintf(stderr, "bench: %s: could not be written\n", path);
-    }
-    return failed ? -1 : 0;
-}
-
-static FILE *open_report(const char *path)
-{
-    FILE *stream = fopen(path, "w");
-    if (!stream) {
-        fprintf(stderr, "bench: %s: could not be opened for writing\n", path);
-    }
-    return stream;
-}
-
 static void write_csv_row(const json_t *row, FILE *stream)
 {
     char text[128];
@@ -209,20 +192,13 @@ static void write_csv_row(const json_t *row, FILE *stream)
     json_array_foreach(row, i, cell)
     {
         format_cell(cell, text, sizeof text);
-        fprintf(stream, i ? ",%s" : "%s", text);
+        fprintf(stream, i ? ",%s" : "%s", json_is_null(cell) ? "" : text);
     }
     fputc('\n', stream);
 }
 
-int csl_bench_report_write_csv(const csl_bench_report *report, const char *path)
+static bool write_csv(const csl_bench_report *report, FILE *stream)
 {
-    if (!path) {
-        return 0;
-    }
-    FILE *stream = open_report(path);
-    if (!stream) {
-        return -1;
-    }
     write_csv_row(report->columns, stream);
     size_t i;
     json_t *row;
@@ -230,11 +206,21 @@ int csl_bench_report_write_csv(const csl_bench_report *report, const char *path)
     {
         write_csv_row(row, stream);
     }
-    return close_report(stream, path);
+    return true;
+}
+
+static json_t *json_value(const json_t *cell)
+{
+    if (!json_is_object(cell)) {
+        return json_deep_copy(cell);
+    }
+    double value = json_number_value(json_object_get(cell, "value"));
+    bool whole = json_integer_value(json_object_get(cell, "decimals")) == 0 && fabs(value) < 0x1p53;
+    return whole ? json_integer((json_int_t)value) : json_real(value);
 }
 
 /* {"suite", "notes", "rows": [{column: value, ...}, ...]} */
-static json_t *make_json(const csl_bench_report *report)
+static bool write_json(const csl_bench_report *report, FILE *stream)
 {
     json_t *rows = json_array();
     size_t i, j;
@@ -244,28 +230,46 @@ static json_t *make_json(const csl_bench_report *report)
         json_t *object = json_object();
         json_array_foreach(row, j, cell)
         {
-            json_t *value = json_is_object(cell) ? json_object_get(cell, "value") : cell;
-            json_object_set(object, json_string_value(json_array_get(report->columns, j)), value);
+            json_object_set_new(object, json_string_value(json_array_get(report->columns, j)),
+                                json_value(cell));
         }
         json_array_append_new(rows, object);
     }
-    return json_pack("{s:O,s:O,s:o}", "suite", json_object_get(report->root, "suite"), "notes",
-                     report->notes, "rows", rows);
-}
-
-int csl_bench_report_write_json(const csl_bench_report *report, const char *path)
-{
-    if (!path) {
-        return 0;
-    }
-    FILE *stream = open_report(path);
-    if (!stream) {
-        return -1;
-    }
-    json_t *json = make_json(report);
-    int failed = !json || json_dumpf(json, stream, JSON_INDENT(2)) != 0;
+    json_t *json = json_pack("{s:O,s:O,s:o}", "suite", json_object_get(report->root, "suite"),
+                             "notes", report->notes, "rows", rows);
+    bool written = json && json_dumpf(json, stream, JSON_INDENT(2)) == 0;
     fputc('\n', stream);
     json_decref(json);
-    failed = close_report(stream, path) != 0 || failed;
-    return failed ? -1 : 0;
+    return written;
+}
+
+static csl_status write_file(const csl_bench_report *report,
+                             const char *path,
+                             bool (*write)(const csl_bench_report *report, FILE *stream))
+{
+    char temporary[CSL_PATH_MAX];
+    CSL_TRY(csl_atomic_begin(path, temporary));
+    FILE *stream = fopen(temporary, "w");
+    bool written = stream && write(report, stream) && !ferror(stream);
+    written = stream && fclose(stream) == 0 && written;
+    if (!written) {
+        csl_atomic_abandon(temporary);
+        return csl_fail(CSL_E_IO, "%s: could not be written", path);
+    }
+    return csl_atomic_commit(temporary, path);
+}
+
+csl_status csl_bench_report_check(const char *csv, const char *json)
+{
+    CSL_TRY(csv ? csl_atomic_check(csv) : CSL_OK);
+    CSL_TRY(json ? csl_atomic_check(json) : CSL_OK);
+    return csv && json && csl_same_file(csv, json)
+               ? csl_fail(CSL_E_INVALID_ARG, "%s: --json would replace the CSV", json)
+               : CSL_OK;
+}
+
+csl_status csl_bench_report_write(const csl_bench_report *report, const char *csv, const char *json)
+{
+    CSL_TRY(csv ? write_file(report, csv, write_csv) : CSL_OK);
+    return json ? write_file(report, json, write_json) : CSL_OK;
 }

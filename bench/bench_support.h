@@ -4,6 +4,7 @@
 #define CSL_BENCH_SUPPORT_H
 
 #include <consilium/bench.h>
+#include <consilium/status.h>
 #include <consilium/types.h>
 #include <stdio.h>
 
@@ -48,8 +49,12 @@ void csl_bench_report_note(csl_bench_report *report, const char *name, const cha
 /* Adds a row of as many cells as there are columns; texts are copied. */
 void csl_bench_report_row(csl_bench_report *report, const csl_bench_cell *cells);
 void csl_bench_report_print(const csl_bench_report *report, FILE *stream);
-/* Write to a file; 0 or -1 with a message on standard error. path NULL: nothing to do. */
-int csl_bench_report_write_csv(const csl_bench_report *report, const char *path);
-int csl_bench_report_write_json(const csl_bench_report *report, const char *path);
+/* Can both be written, one beside the other? NULL: not wanted. Asked before anything is measured.
+ * Errors: those of csl_atomic_check, E_INVALID_ARG (one file for both). */
+csl_status csl_bench_report_check(const char *csv, const char *json);
+/* Writes what is wanted, each file whole or not at all. A number that is not there is an empty
+ * cell, null in JSON. Errors: those of csl_atomic_check, E_IO. */
+csl_status
+csl_bench_report_write(const csl_bench_report *report, const char *csv, const char *json);
 
 #endif

@@ -405,6 +405,21 @@ static csl_status measure(round_bench *bench, csl_bench_report *report)
     return collectives(bench, report);
 }
 
+static csl_status tell(const round_bench *bench, csl_bench_report *report)
+{
+    const comm_options *options = bench->options;
+    csl_bench_report_note(report, "mpi", "%s", csl_mpi_library());
+    csl_bench_report_note(
+        report, "round", "%u updates of %zu parameters, %s", options->institutions, bench->total,
+        csl_collector_is_shared(bench->collector) ? "in shared memory" : "sent as messages");
+    csl_bench_report_note(report, "floor",
+                          "every update copied once in memory by its rank, and one model's bytes "
+                          "written to %s and flushed",
+                          options->folder);
+    csl_bench_report_print(report, stdout);
+    return csl_bench_report_write(report, options->csv, options->json);
+}
+
 csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv, int *code_out)
 {
     comm_options options = {
@@ -430,21 +445,13 @@ csl_status csl_bench_comm(csl_communicator *communicator, int argc, char **argv,
     static const char *const columns[] = {"operation", "ranks",     "bytes",   "time_us",
                                           "algbw_gbs", "busbw_gbs", "x_floor", NULL};
     csl_bench_report *report = csl_bench_report_create("comm", columns);
-    csl_status status =
-        csl_agree(communicator, report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "report"));
+    csl_status status = report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "report");
+    status =
+        status == CSL_OK && speaks ? csl_bench_report_check(options.csv, options.json) : status;
+    status = csl_agree(communicator, status);
     status = status == CSL_OK ? measure(&bench, report) : status;
-    if (status == CSL_OK && speaks) {
-        csl_bench_report_note(report, "mpi", "%s", csl_mpi_library());
-        csl_bench_report_note(
-            report, "round", "%u updates of %zu parameters, %s", options.institutions, bench.total,
-            csl_collector_is_shared(bench.collector) ? "in shared memory" : "sent as messages");
-        csl_bench_report_note(report, "floor",
-                              "every update copied once in memory by its rank, and one model's "
-                              "bytes written to %s and flushed",
-                              options.folder);
-        csl_bench_report_print(report, stdout);
-        *code_out = csl_bench_report_write_csv(report, options.csv) != 0 ||
-                    csl_bench_report_write_json(report, options.json) != 0;
+    if (status == CSL_OK) {
+        status = csl_agree(communicator, speaks ? tell(&bench, report) : CSL_OK);
     }
     csl_bench_report_destroy(report);
     clear(&bench);

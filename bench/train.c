@@ -348,13 +348,15 @@ int csl_bench_train(int argc, char **argv)
         fputs("bench: out of memory\n", stderr);
         return 1;
     }
-    csl_status status = run_models(&a, report);
+    csl_status status = csl_bench_report_check(a.csv, a.json);
+    if (status == CSL_OK) {
+        status = run_models(&a, report);
+        csl_bench_report_print(report, stdout);
+    }
+    status = status == CSL_OK ? csl_bench_report_write(report, a.csv, a.json) : status;
     if (status != CSL_OK) {
         fprintf(stderr, "consilium bench: %s\n", csl_error_message());
     }
-    csl_bench_report_print(report, stdout);
-    bool written = csl_bench_report_write_csv(report, a.csv) == 0 &&
-                   csl_bench_report_write_json(report, a.json) == 0;
     csl_bench_report_destroy(report);
-    return status == CSL_OK && written ? 0 : 1;
+    return status == CSL_OK ? 0 : 1;
 }

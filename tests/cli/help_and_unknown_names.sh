@@ -39,30 +39,6 @@ expect 2 'expected a number from 1' "$consilium" run --timeout soon study.yaml
 expect 2 '--set needs a value' "$consilium" run study.yaml --set
 expect 2 'which study?' "$consilium" run
 expect 2 "'two.yaml' is too much" "$consilium" run one.yaml two.yaml
-# Of a bench the suite's name is the only other word, and nothing is measured before all is known.
-for suite in train aggregate comm attacks; do
-    expect 0 "Usage: " "$consilium" bench $suite --help
-    [ ! -s complaints.txt ] || fail "bench $suite --help: not on standard output"
-    expect 2 "consilium bench $suite: unknown option '--bogus'" "$consilium" bench $suite --bogus
-    expect 2 "did you mean --csv?" "$consilium" bench $suite --cvs=x
-    expect 2 'option --csv needs a value' "$consilium" bench $suite --csv
-    expect 2 "consilium bench $suite: 'more' is too much" "$consilium" bench $suite more
-    [ ! -s printed.txt ] || fail "bench $suite: wrong usage on standard output"
-done
-expect 2 "--institutions: expected a whole number from 1 to 1024, found '0'" \
-    "$consilium" bench comm --institutions 0
-expect 2 "--parameters: expected at least 5000, found '100'" "$consilium" bench comm --parameters 100
-expect 2 "--n: expected up to 16 whole numbers from 1 to 1024, as in 16,64, found '16,-1'" \
-    "$consilium" bench aggregate --n 16,-1
-expect 2 "--threads: expected a whole number from 1 to 1024, found '2,3'" \
-    "$consilium" bench aggregate --threads 2,3
-expect 2 "--model: there is no 'cnn-smal'; did you mean 'cnn-small'?" \
-    "$consilium" bench train --model cnn-smal
-expect 2 "--norm: expected group or batch, found 'grup'" "$consilium" bench train --norm grup
-expect 2 "--seconds: expected a number above 0 and below 1e6, found '3s'" \
-    "$consilium" bench train --seconds 3s
-expect 2 "--f: expected a whole number from 1 to 1023, found 'all'" \
-    "$consilium" bench attacks --study study.yaml --f all
 expect 2 "did you mean 'dirichlet'?" "$consilium" data split x.h5 --out x --scheme dirichle
 # What a message tells to type answers.
 for command in import synth split info validate; do
@@ -100,8 +76,6 @@ told_once_as() {
 }
 told_once_as 2 'did you mean --out?' run --ouy x study.yaml
 told_once_as 2 "did you mean 'run'?" rum
-told_once_as 2 "found 'x'" bench aggregate --n x
-told_once_as 2 'expected --study FILE' bench attacks
 told_once_as 2 'nearest is rounds' run typo.yaml
 told_once_as 2 'absent.yaml: No such file' run absent.yaml
 # Names in a study, before anything is read or written: the data of this one do not exist.
