@@ -86,7 +86,6 @@ static csl_status
 read_layer(const csl_yaml *yaml, const csl_yaml_node *node, csl_study_layer *layer)
 {
     CSL_TRY(set_layer_defaults(layer));
-    layer->line = node->line;
     char place[PLACE_SIZE];
     csl_yaml_place(yaml, node->line, node->column, place, sizeof place);
     if (node->kind != CSL_YAML_MAPPING) {

@@ -137,12 +137,10 @@ static csl_status run_steps(csl_trainer *trainer, const round_call *call, csl_tr
         CSL_TRY(differentiate(trainer, call->round, step, source, &loss));
         CSL_TRY(exchange_gradient(trainer, &loss));
         if (!isfinite(loss)) {
-            return csl_fail(
-                CSL_E_DIVERGED,
-                "institution '%s', round %u, step %llu of %llu: the loss is not finite; "
-                "a smaller training.lr or training.clip_norm may help",
-                trainer->dataset->site, call->round + 1, (unsigned long long)step,
-                (unsigned long long)step_count);
+            return csl_fail(CSL_E_DIVERGED,
+                            "step %llu of %llu: the loss is not finite; a smaller training.lr or "
+                            "training.clip_norm may help",
+                            (unsigned long long)step + 1, (unsigned long long)step_count);
         }
         result->rate_last = csl_train_rate(&trainer->options, call->round, step, step_count);
         CSL_TRY(csl_trainer_apply_gradient(trainer, call->has_correction, result->rate_last));

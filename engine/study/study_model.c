@@ -10,11 +10,8 @@ static const char *const kind_names_[] = {
     "average_pool", "global_max_pool", "global_average_pool", "dropout",    "add"};
 
 /* Index of a layer before `count`; -1 is the image. */
-static csl_status find_layer(const csl_model_spec *spec,
-                             uint32_t count,
-                             const csl_study_layer *layer,
-                             const char *name,
-                             int32_t *index_out)
+static csl_status
+find_layer(const csl_model_spec *spec, uint32_t count, const char *name, int32_t *index_out)
 {
     if (strcmp(name, "image") == 0) {
         *index_out = -1;
@@ -33,8 +30,8 @@ static csl_status find_layer(const csl_model_spec *spec,
     const char *nearest = csl_nearest_name(name, names);
     return csl_fail(
         CSL_E_NOT_FOUND,
-        "model.layers, line %u: layer %s reads '%s', and no layer before has that name%s%s",
-        layer->line, spec->layers[count].name, name, nearest ? "; nearest is " : "",
+        "model.layers, entry %u: layer %s reads '%s', and no layer before has that name%s%s",
+        count + 1, spec->layers[count].name, name, nearest ? "; nearest is " : "",
         nearest ? nearest : "");
 }
 
@@ -62,8 +59,8 @@ static csl_status build_layer(const csl_study_layer *source, csl_model_spec *spe
     }
     for (uint32_t i = 0; i < index; i++) {
         if (strcmp(spec->layers[i].name, layer->name) == 0) {
-            return csl_fail(CSL_E_SHAPE, "model.layers, line %u: a second layer is named %s",
-                            source->line, layer->name);
+            return csl_fail(CSL_E_SHAPE, "model.layers, entry %u: a second layer is named %s",
+                            index + 1, layer->name);
         }
     }
     layer->kind = source->kind;
@@ -78,11 +75,10 @@ static csl_status build_layer(const csl_study_layer *source, csl_model_spec *spe
     spread(&source->padding, has_depth, 0, layer->window.padding);
     spread(&source->dilation, has_depth, 1, layer->window.dilation);
     if (source->input[0]) {
-        CSL_TRY(find_layer(spec, index, source, source->input, &layer->input));
+        CSL_TRY(find_layer(spec, index, source->input, &layer->input));
     }
     if (source->kind == CSL_LAYER_ADD) {
-        CSL_TRY(find_layer(spec, index, source, source->from[0] ? source->from : "(none)",
-                           &layer->from));
+        CSL_TRY(find_layer(spec, index, source->from[0] ? source->from : "(none)", &layer->from));
     }
     return CSL_OK;
 }

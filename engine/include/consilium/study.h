@@ -82,7 +82,6 @@ typedef struct csl_study_layer {
     uint32_t groups;
     bool bias;
     float rate;
-    uint32_t line; /* where it stands, for messages; 0 outside a file */
 } csl_study_layer;
 
 typedef struct csl_study_names {
