@@ -349,6 +349,7 @@ static csl_status train_institution(
         csl_shard_group_create(run->communicator, &run->placement, local->index, &group);
     if (created != CSL_OK) {
         free(works);
+        give_up(run, local, created);
         return created;
     }
     uint32_t shards = csl_shard_group_local_count(group);
