@@ -68,7 +68,8 @@ static const char usage_[] =
     "  --repeats 9          timed calls, after one to warm up\n"
     "  --csv FILE, --json FILE   the table for machines\n"
     "  --peer COMMAND       another library beside it, with one rank only\n"
-    "kernels: mean, trimmed-mean, median, meamed, phocas, norms, distances, products, mix\n"
+    "kernels: mean, weighted-mean, trimmed-mean, median, meamed, phocas, sign-majority,\n"
+    "  statistics, sign-filter, norms, distances, products, geometry, mix, gather\n"
     "floor_ms is the least time for the bytes that have to be read and written, at the read\n"
     "bandwidth measured here; arithmetic_ms that for the arithmetic on pairs of rows. f is\n"
     "(n - 3) / 4, or the most that a rule allows.\n"
@@ -339,13 +340,14 @@ static csl_status allocate(csl_aggregate_case *c, bench_memory *m)
     uint32_t n = c->row_count;
     size_t values = (size_t)n * c->count;
     size_t size = (values * sizeof(float) / HUGE_PAGE + 1) * HUGE_PAGE;
-    bool card = strncmp(csl_device_get_info(c->device)->resource, "cuda", 4) == 0;
+    bool card = csl_bench_is_card(c->device);
     m->rows = aligned_alloc(HUGE_PAGE, size);
     m->pointers = malloc(n * sizeof *m->pointers);
     m->see = malloc(n * sizeof *m->see);
-    c->sums = calloc(csl_product_count(n, n), sizeof *c->sums);
+    c->sums = calloc(csl_product_count(n, n) + csl_pair_count(n, n) + n, sizeof *c->sums);
+    c->gathered = malloc((size_t)n * CSL_GATHER_COUNT * sizeof *c->gathered);
     c->mix = malloc((size_t)n * n * sizeof *c->mix);
-    if (!m->rows || !m->pointers || !m->see || !c->sums || !c->mix) {
+    if (!m->rows || !m->pointers || !m->see || !c->sums || !c->gathered || !c->mix) {
         return csl_fail(CSL_E_NO_MEMORY, "bench aggregate: no memory for %u rows of %zu", n,
                         c->count);
     }
@@ -388,31 +390,8 @@ static csl_status measure_shape(const aggregate_options *o,
     free(memory.pointers);
     free(memory.see);
     free(c->sums);
+    free(c->gathered);
     free(c->mix);
-    return status;
-}
-
-/* Reads a large array on the device for the norm of one row: on a card there is no other way to
- * ask. What lies in it does not matter. */
-static csl_status card_bandwidth(csl_aggregate_case *c, double *bandwidth_out)
-{
-    enum { COUNT = 1 << 27 };
-    void *memory = NULL;
-    csl_exact_sum sum;
-    CSL_TRY(csl_device_alloc(c->device, COUNT * sizeof(float), &memory));
-    csl_status status = CSL_OK;
-    for (int repeat = 0; repeat < 7 && status == CSL_OK; repeat++) {
-        const float *row = memory;
-        double start = csl_bench_seconds();
-        memset(&sum, 0, sizeof sum);
-        status = c->kernels->row_squared_norms(c->device, &row, 1, COUNT, NULL, &sum);
-        if (status == CSL_OK) {
-            status = csl_device_sync(c->device);
-        }
-        double seconds = csl_bench_seconds() - start;
-        *bandwidth_out = fmax(*bandwidth_out, COUNT * sizeof(float) / seconds);
-    }
-    csl_device_free(c->device, memory);
     return status;
 }
 
@@ -420,21 +399,16 @@ static csl_status card_bandwidth(csl_aggregate_case *c, double *bandwidth_out)
 static csl_status
 measure_machine(const aggregate_options *o, csl_aggregate_case *c, machine_limits *machine_out)
 {
-    bool card = strncmp(csl_device_get_info(c->device)->resource, "cuda", 4) == 0;
+    bool card = csl_bench_is_card(c->device);
     double bandwidth = 0;
     CSL_TRY(csl_agree(c->communicator, CSL_OK));
-    if (card) {
-        CSL_TRY(card_bandwidth(c, &bandwidth));
-    } else {
-        bandwidth = csl_bench_read_bandwidth((uint32_t)o->threads);
-    }
+    CSL_TRY(csl_bench_device_bandwidth(c->device, &bandwidth));
     double peak = card ? 0 : csl_bench_peak_flops((uint32_t)o->threads);
     int64_t sums[] = {(int64_t)(1e-6 * bandwidth), (int64_t)(1e-6 * peak)};
     CSL_TRY(csl_sum_integers(c->communicator, sums, 2));
     machine_out->bandwidth = 1e6 * (double)sums[0];
     machine_out->operations = card ? NAN : 0.5e6 * (double)sums[1];
-    return bandwidth > 0 ? CSL_OK
-                         : csl_fail(CSL_E_NO_MEMORY, "bench aggregate: no memory for 512 MiB");
+    return CSL_OK;
 }
 
 static csl_status

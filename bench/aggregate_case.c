@@ -8,14 +8,9 @@
 
 enum { CHECKS = 37, PREFIX = sizeof "kernel:" - 1 };
 
-typedef enum kernel_kind {
-    KERNEL_MEAN,
-    KERNEL_SELECT,
-    KERNEL_NORMS,
-    KERNEL_DISTANCES,
-    KERNEL_PRODUCTS,
-    KERNEL_MIX
-} kernel_kind;
+/* KERNEL_row_mean and so on: a kernel that is new does not compile before it is timed. */
+#define KIND_OF(name, ...) KERNEL_##name,
+typedef enum kernel_kind { CSL_ROBUST_OP_LIST(KIND_OF) } kernel_kind;
 
 typedef struct bench_kernel {
     const char *name;
@@ -24,15 +19,21 @@ typedef struct bench_kernel {
 } bench_kernel;
 
 static const bench_kernel kernels_[] = {
-    {"mean", KERNEL_MEAN, 0},
-    {"trimmed-mean", KERNEL_SELECT, CSL_SELECT_TRIMMED_MEAN},
-    {"median", KERNEL_SELECT, CSL_SELECT_MEDIAN},
-    {"meamed", KERNEL_SELECT, CSL_SELECT_MEAMED},
-    {"phocas", KERNEL_SELECT, CSL_SELECT_PHOCAS},
-    {"norms", KERNEL_NORMS, 0},
-    {"distances", KERNEL_DISTANCES, 0},
-    {"products", KERNEL_PRODUCTS, 0},
-    {"mix", KERNEL_MIX, 0},
+    {"mean", KERNEL_row_mean, 0},
+    {"weighted-mean", KERNEL_row_weighted_mean, 0},
+    {"trimmed-mean", KERNEL_row_select, CSL_SELECT_TRIMMED_MEAN},
+    {"median", KERNEL_row_select, CSL_SELECT_MEDIAN},
+    {"meamed", KERNEL_row_select, CSL_SELECT_MEAMED},
+    {"phocas", KERNEL_row_select, CSL_SELECT_PHOCAS},
+    {"sign-majority", KERNEL_row_select, CSL_SELECT_SIGN_MAJORITY},
+    {"statistics", KERNEL_row_statistics, 0},
+    {"sign-filter", KERNEL_row_sign_filter, 0},
+    {"norms", KERNEL_row_squared_norms, 0},
+    {"distances", KERNEL_row_squared_distances, 0},
+    {"products", KERNEL_row_inner_products, 0},
+    {"geometry", KERNEL_row_geometry, 0},
+    {"mix", KERNEL_row_mix, 0},
+    {"gather", KERNEL_row_gather, 0},
 };
 enum { KERNEL_COUNT = sizeof kernels_ / sizeof *kernels_ };
 
@@ -125,7 +126,8 @@ bool csl_aggregate_work_suits(csl_aggregate_work *work, uint32_t row_count, uint
 
 bool csl_aggregate_work_wants_many(const csl_aggregate_work *work)
 {
-    return work->kernel && work->kernel->kind == KERNEL_MIX;
+    return work->kernel &&
+           (work->kernel->kind == KERNEL_row_mix || work->kernel->kind == KERNEL_row_statistics);
 }
 
 static csl_status run_mix(csl_aggregate_case *c)
@@ -138,24 +140,67 @@ static csl_status run_mix(csl_aggregate_case *c)
     return c->kernels->row_mix(c->device, c->rows, n, c->mix, n, c->count, out);
 }
 
+static csl_status run_weighted_mean(csl_aggregate_case *c)
+{
+    double weights[CSL_ROWS_MAX];
+    for (uint32_t i = 0; i < c->row_count; i++) {
+        weights[i] = 1.0 / c->row_count;
+    }
+    return c->kernels->row_weighted_mean(c->device, c->rows, weights, c->row_count, c->count,
+                                         c->out, NULL);
+}
+
+/* Norms, distances and products, one behind the other in the sums. */
+static csl_status run_geometry(csl_aggregate_case *c)
+{
+    size_t n = c->row_count;
+    csl_row_geometry sums = {.products = c->sums,
+                             .distances = c->sums + csl_product_count(n, n),
+                             .norms = c->sums + csl_product_count(n, n) + csl_pair_count(n, n)};
+    return c->kernels->row_geometry(c->device, c->rows, c->row_count, c->count, &sums);
+}
+
+/* As many coordinates as there are, up to CSL_GATHER_COUNT, far apart. */
+static csl_status run_gather(csl_aggregate_case *c)
+{
+    uint64_t index[CSL_GATHER_COUNT];
+    size_t count = c->count < CSL_GATHER_COUNT ? c->count : CSL_GATHER_COUNT;
+    for (size_t k = 0; k < count; k++) {
+        index[k] = c->count / count * k;
+    }
+    return c->kernels->row_gather(c->device, c->rows, c->row_count, c->count, index, count,
+                                  c->gathered);
+}
+
 static csl_status run_kernel(const csl_aggregate_work *work, csl_aggregate_case *c)
 {
     const csl_kernels *kernels = c->kernels;
     uint32_t n = c->row_count;
     uint32_t f = work->spec.f;
     csl_select_spec select = {.kind = work->kernel->select, .trim = f, .keep = n - f};
+    csl_column_statistics statistics = {.mean = c->out, .deviation = c->many};
     switch (work->kernel->kind) {
-    case KERNEL_MEAN:
+    case KERNEL_row_mean:
         return kernels->row_mean(c->device, c->rows, n, c->count, c->out, NULL);
-    case KERNEL_SELECT:
+    case KERNEL_row_weighted_mean:
+        return run_weighted_mean(c);
+    case KERNEL_row_select:
         return kernels->row_select(c->device, &select, c->rows, n, c->count, c->out);
-    case KERNEL_NORMS:
+    case KERNEL_row_statistics:
+        return kernels->row_statistics(c->device, c->rows, n, c->count, &statistics);
+    case KERNEL_row_sign_filter:
+        return kernels->row_sign_filter(c->device, c->rows, n, n / 2, c->count, c->out);
+    case KERNEL_row_squared_norms:
         return kernels->row_squared_norms(c->device, c->rows, n, c->count, NULL, c->sums);
-    case KERNEL_DISTANCES:
+    case KERNEL_row_squared_distances:
         return kernels->row_squared_distances(c->device, c->rows, n, n, c->count, c->sums);
-    case KERNEL_PRODUCTS:
+    case KERNEL_row_inner_products:
         return kernels->row_inner_products(c->device, c->rows, n, n, c->count, c->sums);
-    case KERNEL_MIX:
+    case KERNEL_row_geometry:
+        return run_geometry(c);
+    case KERNEL_row_gather:
+        return run_gather(c);
+    case KERNEL_row_mix:
         break;
     }
     return run_mix(c);
@@ -210,17 +255,26 @@ static csl_aggregate_floor kernel_floor(const csl_aggregate_work *work, const cs
     double n = c->row_count;
     double d = (double)c->total;
     double pairs = n * (n - 1) / 2;
+    double sampled = d < CSL_GATHER_COUNT ? d : CSL_GATHER_COUNT;
     switch (work->kernel->kind) {
-    case KERNEL_NORMS:
+    case KERNEL_row_squared_norms:
         return (csl_aggregate_floor){4 * n * d, n * d};
-    case KERNEL_DISTANCES:
+    case KERNEL_row_squared_distances:
         return (csl_aggregate_floor){4 * n * d, 2 * pairs * d};
-    case KERNEL_PRODUCTS:
+    case KERNEL_row_inner_products:
         return (csl_aggregate_floor){4 * n * d, (pairs + n) * d};
-    case KERNEL_MIX:
+    case KERNEL_row_geometry:
+        return (csl_aggregate_floor){4 * n * d, (3 * pairs + 2 * n) * d};
+    case KERNEL_row_mix:
         return (csl_aggregate_floor){8 * n * d, 2 * n * n * d};
-    case KERNEL_MEAN:
-    case KERNEL_SELECT:
+    case KERNEL_row_statistics:
+    case KERNEL_row_sign_filter: /* two results; one read and written */
+        return (csl_aggregate_floor){4 * (n + 2) * d, 0};
+    case KERNEL_row_gather:
+        return (csl_aggregate_floor){8 * n * sampled, 0};
+    case KERNEL_row_mean:
+    case KERNEL_row_weighted_mean:
+    case KERNEL_row_select:
         break;
     }
     return (csl_aggregate_floor){4 * (n + 1) * d, 0};
@@ -297,18 +351,20 @@ static double expected_at(const csl_aggregate_work *work, const csl_aggregate_ca
     if (work->spec.pre_count > 0) {
         return (double)NAN;
     }
-    return strcmp(name, "mean") == 0           ? mean_of(v, 0, n)
-           : strcmp(name, "median") == 0       ? median
-           : strcmp(name, "trimmed-mean") == 0 ? mean_of(v, f, n - f)
-           : strcmp(name, "meamed") == 0       ? closest(v, n, n - f, median)
-           : strcmp(name, "phocas") == 0       ? closest(v, n, n - f, mean_of(v, f, n - f))
-                                               : (double)NAN;
+    return strcmp(name, "mean") == 0            ? mean_of(v, 0, n)
+           : strcmp(name, "weighted-mean") == 0 ? mean_of(v, 0, n) /* all alike */
+           : strcmp(name, "median") == 0        ? median
+           : strcmp(name, "trimmed-mean") == 0  ? mean_of(v, f, n - f)
+           : strcmp(name, "meamed") == 0        ? closest(v, n, n - f, median)
+           : strcmp(name, "phocas") == 0        ? closest(v, n, n - f, mean_of(v, f, n - f))
+                                                : (double)NAN;
 }
 
 csl_status csl_aggregate_work_check(const csl_aggregate_work *work, csl_aggregate_case *c)
 {
     double v[CSL_ROWS_MAX];
-    if (work->kernel && work->kernel->kind != KERNEL_MEAN && work->kernel->kind != KERNEL_SELECT) {
+    if (work->kernel && work->kernel->kind != KERNEL_row_mean &&
+        work->kernel->kind != KERNEL_row_weighted_mean && work->kernel->kind != KERNEL_row_select) {
         return CSL_OK;
     }
     for (size_t k = 0; k < CHECKS && c->count > 0; k++) {

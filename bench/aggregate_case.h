@@ -6,6 +6,8 @@
 #include <consilium/kernels.h>
 #include <consilium/robust.h>
 
+enum { CSL_GATHER_COUNT = 4096 }; /* coordinates of a sketch */
+
 typedef struct csl_aggregate_case {
     csl_communicator *communicator;
     csl_device *device;
@@ -17,8 +19,9 @@ typedef struct csl_aggregate_case {
     size_t begin; /* the first of them */
     size_t total;
     float *out;          /* device, one row */
-    float *many;         /* device, as many rows as there are, for W X alone; or NULL */
-    csl_exact_sum *sums; /* of all products */
+    float *many;         /* device, as many rows as there are, where the work wants them; or NULL */
+    csl_exact_sum *sums; /* of all products, distances and norms */
+    float *gathered;     /* host, row_count * CSL_GATHER_COUNT */
     double *mix;         /* a dense W */
     csl_aggregate_report *report;
 } csl_aggregate_case;

@@ -1,6 +1,7 @@
 /* The machine's read bandwidth: what no pass over data in memory can beat. */
 #include "bench_support.h"
 
+#include <consilium/kernels.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -71,4 +72,44 @@ double csl_bench_read_bandwidth(uint32_t threads)
     }
     free(memory);
     return best;
+}
+
+bool csl_bench_is_card(const csl_device *device)
+{
+    return strncmp(csl_device_get_info(device)->resource, "cuda", 4) == 0;
+}
+
+/* Reads a large array on a card for the norm of one row: there is no other way to ask. What lies in
+ * it does not matter. */
+static csl_status read_on_card(csl_device *device, double *bandwidth_out)
+{
+    /* A simulated card says nothing of speed: it is asked for a number alone. */
+    size_t count = csl_device_get_info(device)->simulated ? 1 << 14 : 1 << 27;
+    void *memory = NULL;
+    csl_exact_sum sum;
+    CSL_TRY(csl_device_alloc(device, count * sizeof(float), &memory));
+    csl_status status = CSL_OK;
+    double best = 0;
+    for (int repeat = 0; repeat < 7 && status == CSL_OK; repeat++) {
+        const float *row = memory;
+        double start = csl_bench_seconds();
+        memset(&sum, 0, sizeof sum);
+        status = csl_device_kernels(device)->row_squared_norms(device, &row, 1, count, NULL, &sum);
+        if (status == CSL_OK) {
+            status = csl_device_sync(device);
+        }
+        best = fmax(best, (double)(count * sizeof(float)) / (csl_bench_seconds() - start));
+    }
+    csl_device_free(device, memory);
+    *bandwidth_out = best;
+    return status;
+}
+
+csl_status csl_bench_device_bandwidth(csl_device *device, double *bandwidth_out)
+{
+    if (csl_bench_is_card(device)) {
+        return read_on_card(device, bandwidth_out);
+    }
+    *bandwidth_out = csl_bench_read_bandwidth(csl_device_threads(device));
+    return *bandwidth_out > 0 ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "bench: no memory for 512 MiB");
 }

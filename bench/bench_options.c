@@ -63,3 +63,15 @@ int csl_bench_take_count(const csl_bench_command *command,
     *count_out = value;
     return 0;
 }
+
+int csl_bench_take_seconds(const csl_bench_command *command, const char *text, double *seconds_out)
+{
+    char *end = NULL;
+    double seconds = strtod(text, &end);
+    if (end == text || *end || !(seconds > 0 && seconds < 1e6)) {
+        return csl_bench_usage_error(
+            command, "--seconds: expected a number above 0 and below 1e6, found '%s'", text);
+    }
+    *seconds_out = seconds;
+    return 0;
+}

@@ -23,5 +23,7 @@ int csl_bench_take_count(const csl_bench_command *command,
                          const char *text,
                          uint64_t most,
                          uint64_t *count_out);
+/* --seconds: a number above 0 and below a million. The same. */
+int csl_bench_take_seconds(const csl_bench_command *command, const char *text, double *seconds_out);
 
 #endif

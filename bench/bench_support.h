@@ -4,6 +4,7 @@
 #define CSL_BENCH_SUPPORT_H
 
 #include <consilium/bench.h>
+#include <consilium/device.h>
 #include <consilium/status.h>
 #include <consilium/types.h>
 #include <stdio.h>
@@ -30,6 +31,10 @@ double csl_bench_copy_bandwidth(uint32_t threads);
 /* Bytes per second of reading 512 MiB once, the best of several numbers of streams side by side.
  * 0 if there is no memory for them. Takes about half a second. */
 double csl_bench_read_bandwidth(uint32_t threads);
+bool csl_bench_is_card(const csl_device *device);
+/* The same for a device: a card's own memory, or the host's with the device's threads. Errors:
+ * E_NO_MEMORY, E_DEVICE. */
+CSL_MUST_CHECK csl_status csl_bench_device_bandwidth(csl_device *device, double *bandwidth_out);
 
 /* A cell: a text, or a number printed with `decimals` digits after the point; NAN prints "-". */
 typedef struct csl_bench_cell {

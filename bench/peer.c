@@ -14,7 +14,7 @@
 
 extern char **environ;
 /* bench/peer_train.py, put into the program by CMake so that it needs no file at run time. */
-extern const char csl_bench_peer_script[];
+extern const char csl_bench_peer_train_script[];
 
 struct csl_bench_peer {
     pid_t process;
@@ -63,7 +63,8 @@ static json_t *describe_run(const csl_model_spec *spec, uint32_t batch, uint32_t
                      "extent", describe_window(spec->input.extent), "layers", layers);
 }
 
-static int spawn(const char *python, int input, int output, bool quiet, pid_t *process_out)
+static int
+spawn(const char *python, const char *script, int input, int output, bool quiet, pid_t *process_out)
 {
     posix_spawn_file_actions_t actions;
     if (posix_spawn_file_actions_init(&actions) != 0) {
@@ -74,7 +75,7 @@ static int spawn(const char *python, int input, int output, bool quiet, pid_t *p
     if (quiet) {
         posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     }
-    char *const arguments[] = {(char *)python, "-c", (char *)csl_bench_peer_script, NULL};
+    char *const arguments[] = {(char *)python, "-c", (char *)script, NULL};
     int error = posix_spawnp(process_out, python, &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     return error;
@@ -86,7 +87,7 @@ static void close_on_exec(int descriptor)
 }
 
 /* Starts the process with a pipe each way. */
-static csl_bench_peer *open_peer(const char *python, bool quiet)
+static csl_bench_peer *open_peer(const char *python, const char *script, bool quiet)
 {
     int down[2], up[2];
     if (pipe(down) != 0) {
@@ -100,7 +101,7 @@ static csl_bench_peer *open_peer(const char *python, bool quiet)
     close_on_exec(down[1]);
     close_on_exec(up[0]);
     pid_t process = 0;
-    int error = spawn(python, down[0], up[1], quiet, &process);
+    int error = spawn(python, script, down[0], up[1], quiet, &process);
     close(down[0]);
     close(up[1]);
     csl_bench_peer *peer = error ? NULL : calloc(1, sizeof *peer);
@@ -114,17 +115,13 @@ static csl_bench_peer *open_peer(const char *python, bool quiet)
     return peer;
 }
 
-csl_bench_peer *csl_bench_peer_start(
-    const char *python, const csl_model_spec *spec, uint32_t batch, uint32_t threads, bool quiet)
+csl_bench_peer *csl_bench_peer_open(const char *python, const char *script, json_t *run, bool quiet)
 {
     signal(SIGPIPE, SIG_IGN); /* a peer that dies shows as an end of file */
-    csl_bench_peer *peer = open_peer(python, quiet);
-    if (!peer) {
-        return NULL;
-    }
-    json_t *run = describe_run(spec, batch, threads);
-    bool sent = peer->to && peer->from && run && json_dumpf(run, peer->to, JSON_COMPACT) == 0 &&
-                fputc('\n', peer->to) != EOF && fflush(peer->to) == 0;
+    csl_bench_peer *peer = open_peer(python, script, quiet);
+    bool sent = peer && peer->to && peer->from && run &&
+                json_dumpf(run, peer->to, JSON_COMPACT) == 0 && fputc('\n', peer->to) != EOF &&
+                fflush(peer->to) == 0;
     json_decref(run);
     char line[128];
     if (!sent || !fgets(line, sizeof line, peer->from) ||
@@ -135,21 +132,28 @@ csl_bench_peer *csl_bench_peer_start(
     return peer;
 }
 
+csl_bench_peer *csl_bench_peer_start(
+    const char *python, const csl_model_spec *spec, uint32_t batch, uint32_t threads, bool quiet)
+{
+    return csl_bench_peer_open(python, csl_bench_peer_train_script,
+                               describe_run(spec, batch, threads), quiet);
+}
+
 const char *csl_bench_peer_version(const csl_bench_peer *peer)
 {
     return peer->version;
 }
 
-double csl_bench_peer_run(csl_bench_peer *peer, const char *memory_format, double seconds)
+double csl_bench_peer_run(csl_bench_peer *peer, const char *what, double seconds)
 {
     char line[64];
     char *end = line;
-    if (fprintf(peer->to, "%s %.3f\n", memory_format, seconds) < 0 || fflush(peer->to) != 0 ||
+    if (fprintf(peer->to, "%s %.3f\n", what, seconds) < 0 || fflush(peer->to) != 0 ||
         !fgets(line, sizeof line, peer->from)) {
         return NAN;
     }
-    double rate = strtod(line, &end);
-    return end == line ? NAN : rate;
+    double number = strtod(line, &end);
+    return end == line ? NAN : number;
 }
 
 void csl_bench_peer_stop(csl_bench_peer *peer)

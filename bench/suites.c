@@ -4,6 +4,8 @@
 #include <stddef.h>
 
 const csl_bench_suite csl_bench_suites[] = {
+    {"kernels", "every operation of networks against memory and arithmetic, and PyTorch",
+     csl_bench_kernels},
     {"train", "images per second of training, beside PyTorch where it is installed",
      csl_bench_train},
     {NULL, NULL, NULL},

@@ -3,6 +3,7 @@
 #ifndef CSL_BENCH_SUITES_H
 #define CSL_BENCH_SUITES_H
 
+int csl_bench_kernels(int argc, char **argv);
 int csl_bench_train(int argc, char **argv);
 
 #endif

@@ -55,17 +55,6 @@ static int take_model(const csl_bench_command *command, train_arguments *a)
                                  nearest ? "'?" : "");
 }
 
-static int take_seconds(const csl_bench_command *command, train_arguments *a)
-{
-    char *end = NULL;
-    a->seconds = strtod(optarg, &end);
-    return end != optarg && !*end && a->seconds > 0 && a->seconds < 1e6
-               ? 0
-               : csl_bench_usage_error(
-                     command, "--seconds: expected a number above 0 and below 1e6, found '%s'",
-                     optarg);
-}
-
 static int take_option(const csl_bench_command *command, int option, train_arguments *a)
 {
     uint64_t count = 0;
@@ -88,7 +77,7 @@ static int take_option(const csl_bench_command *command, int option, train_argum
         a->threads = (uint32_t)count;
         return code;
     case 's':
-        return take_seconds(command, a);
+        return csl_bench_take_seconds(command, optarg, &a->seconds);
     case 'p':
         a->peer = optarg;
         return 0;

@@ -5,7 +5,7 @@ consilium=$1 work=$2
 . "$here/harness.sh"
 
 # Of a bench the suite's name is the only other word, and nothing is measured before all is known.
-for suite in train aggregate comm attacks; do
+for suite in train kernels aggregate comm attacks; do
     expect 0 "Usage: " "$consilium" bench $suite --help
     [ ! -s complaints.txt ] || fail "bench $suite --help: not on standard output"
     expect 2 "consilium bench $suite: unknown option '--bogus'" "$consilium" bench $suite --bogus
@@ -26,6 +26,9 @@ expect 2 "--model: there is no 'cnn-smal'; did you mean 'cnn-small'?" \
 expect 2 "--norm: expected group or batch, found 'grup'" "$consilium" bench train --norm grup
 expect 2 "--seconds: expected a number above 0 and below 1e6, found '3s'" \
     "$consilium" bench train --seconds 3s
+expect 2 'expected an odd number, found 2' "$consilium" bench kernels --window 2
+expect 2 'expected at least 2' "$consilium" bench kernels --extent 1
+expect 1 "did you mean 'relu_forward'?" "$consilium" bench kernels --only fill,relu_forwar
 expect 2 "--f: expected a whole number from 1 to 1023, found 'all'" \
     "$consilium" bench attacks --study study.yaml --f all
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -35,7 +38,7 @@ for command in 'aggregate --n 0' attacks; do # one rank speaks
     [ "$(grep -c '^consilium' complaints.txt)" = 1 ] || fail "$command: told by several ranks"
 done
 # Files of a bench: refused before it measures, written whole, and empty or null what is not there.
-for suite in train aggregate comm; do
+for suite in train kernels aggregate comm; do
     expect 1 'nowhere/x: its folder: No such file' "$consilium" bench $suite --csv nowhere/x
     expect 1 '/dev/null: expected a file' "$consilium" bench $suite --json /dev/null
     expect 1 'x.csv: --json would replace the CSV' "$consilium" bench $suite --csv x.csv --json x.csv

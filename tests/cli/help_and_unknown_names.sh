@@ -14,7 +14,7 @@ for command in import synth split info validate; do
     expect 0 "  $command" "$consilium" data --help
     expect 0 "Usage: consilium data $command" "$consilium" data $command --help
 done
-for suite in aggregate train comm; do
+for suite in aggregate attacks comm kernels train; do
     expect 0 "  $suite" "$consilium" bench --help
 done
 for option in set out overwrite plan timeout transport aggregators aggregate-on memory-limit quiet verbose; do
