@@ -222,7 +222,8 @@ static void ask_peer(const aggregate_options *o,
     if (!stream) {
         return;
     }
-    if (fgets(line, sizeof line, stream)) {
+    bool answered = fgets(line, sizeof line, stream) != NULL;
+    if (answered) {
         char *end;
         double median = strtod(line, &end);
         double least = strtod(end, NULL);
@@ -231,7 +232,10 @@ static void ask_peer(const aggregate_options *o,
             *least_out = least;
         }
     }
-    pclose(stream);
+    if (pclose(stream) != 0 || !answered) {
+        fprintf(stderr, "bench aggregate: the peer has no times for %s: '%s' failed\n", rule,
+                command);
+    }
 }
 
 /* Milliseconds from the start of all ranks to the end of the last one. */

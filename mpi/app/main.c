@@ -4,6 +4,7 @@
 #include <consilium/log.h>
 #include <consilium/text.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,17 @@ static int exit_code(csl_status status)
     return status == CSL_OK ? 0 : status == CSL_E_VERIFY ? CSL_EXIT_VERIFY : CSL_EXIT_FAILURE;
 }
 
+/* What went wrong with standard output first, since leaving MPI changes errno; -1: nobody knows. */
+static int output_error;
+
+static void flush_output(void)
+{
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && output_error == 0) {
+        output_error = errno ? errno : -1;
+    }
+}
+
 int csl_app_finish(csl_status status)
 {
     int code = exit_code(status);
@@ -58,7 +70,7 @@ int csl_app_finish(csl_status status)
         fprintf(stderr, "consilium: %s\n", csl_error_message());
         fflush(stderr);
     }
-    fflush(stdout);
+    flush_output();
     if (broken) {
         csl_communicator_abort(communicator, code ? code : CSL_EXIT_FAILURE);
     }
@@ -110,8 +122,10 @@ static int unknown_command(const char *name)
 /* Standard output that nobody could read (disk full, closed pipe) is a failure, not silence. */
 static int check_output(int code)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("consilium: standard output");
+    flush_output();
+    if (output_error != 0) {
+        fprintf(stderr, "consilium: standard output: %s\n",
+                output_error > 0 ? strerror(output_error) : "could not be written");
         return code ? code : CSL_EXIT_FAILURE;
     }
     return code;

@@ -49,4 +49,6 @@ expect 0 bandwidth "$consilium" bench aggregate --n 5 --d 4096 --rules mean --th
 grep -qE '^mean,5,4096,1,[0-9.]+,[0-9.]+,[0-9.]+,,[0-9.]+,[0-9.]+,,,,0,1$' x.csv || fail 'no such row'
 grep -qF '"n": 5,' x.json && grep -qF '"arithmetic_ms": null,' x.json || fail 'no such JSON'
 rm x.csv x.json
+expect 0 "the peer has no times for mean: 'false mean 5 4096 1' failed" "$consilium" bench aggregate \
+    --n 5 --d 4096 --rules mean --threads 1 --repeats 1 --peer false
 echo 'bench says what is wrong'

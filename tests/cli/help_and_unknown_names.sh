@@ -100,5 +100,8 @@ for plan in '' --plan; do
 done
 rmdir unused 2>/dev/null || :
 [ ! -e unused/metrics.csv ] || fail 'a refused study left results'
-expect 1 'standard output' sh -c "'$consilium' --help >/dev/full"
+for command in --help info 'bench comm --institutions 1 --parameters 5000 --repetitions 1'; do
+    expect 1 'consilium: standard output: No space left on device' \
+        sh -c "'$consilium' $command >/dev/full"
+done
 echo 'every level answers'
