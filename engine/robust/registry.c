@@ -349,28 +349,49 @@ const csl_parameter_info *csl_rule_parameters(size_t *count_out)
     return parameters;
 }
 
-static csl_status
-find(const char *what, const csl_rule *table, size_t count, const char *name, const csl_rule **out)
+static const csl_rule *look_up(const csl_rule *table, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(table[i].info.name, name) == 0) {
-            *out = &table[i];
-            return CSL_OK;
+            return &table[i];
         }
     }
+    return NULL;
+}
+
+static csl_status
+refuse(const char *what, const csl_rule *table, size_t count, const char *name, const char *other)
+{
     const char *near = csl_nearest_name_strided(name, &table[0].info.name, sizeof table[0], count);
+    if (other) {
+        return csl_fail(CSL_E_NOT_FOUND, "no %s is called '%s', which is %s", what, name, other);
+    }
     return csl_fail(CSL_E_NOT_FOUND, "no %s is called '%s'%s%s%s", what, name,
                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 csl_status csl_find_rule(const char *name, const csl_rule **rule_out)
 {
-    return find("aggregation rule", rules, RULE_COUNT, name, rule_out);
+    const csl_rule *rule = look_up(rules, RULE_COUNT, name);
+    const csl_rule *pre = look_up(pre_aggregators, PRE_COUNT, name);
+    if (!rule) {
+        return refuse("aggregation rule", rules, RULE_COUNT, name,
+                      pre ? "a pre-aggregator: it goes before a rule" : NULL);
+    }
+    *rule_out = rule;
+    return CSL_OK;
 }
 
 csl_status csl_find_pre(const char *name, const csl_rule **pre_out)
 {
-    return find("pre-aggregator", pre_aggregators, PRE_COUNT, name, pre_out);
+    const csl_rule *pre = look_up(pre_aggregators, PRE_COUNT, name);
+    const csl_rule *rule = look_up(rules, RULE_COUNT, name);
+    if (!pre) {
+        return refuse("pre-aggregator", pre_aggregators, PRE_COUNT, name,
+                      rule ? "a rule: it goes behind pre-aggregators" : NULL);
+    }
+    *pre_out = pre;
+    return CSL_OK;
 }
 
 csl_status csl_rule_find(const char *name, const csl_rule_info **rule_out)
