@@ -153,11 +153,11 @@ static int take_number_option(aggregate_arguments *arguments, int option)
     int code = 0;
     switch (option) {
     case 'f':
-        code = take_whole("f", optarg, CSL_ROWS_MAX, &value);
+        code = take_whole("f", optarg, CSL_ROWS_MAX - 1, &value);
         job->spec.f = (uint32_t)value;
         return code;
     case 'R':
-        code = take_whole("root", optarg, CSL_ROWS_MAX, &value);
+        code = take_whole("root", optarg, CSL_ROWS_MAX - 1, &value);
         job->root = (int64_t)value;
         return code;
     case 's':

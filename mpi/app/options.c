@@ -87,8 +87,8 @@ bool csl_app_parse_number(const char *command,
     char *end = NULL;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= least && value <= most)) {
-        csl_app_usage_error(command, "--%s: expected a number from %g to %g, found '%s'", option,
-                            least, most, text);
+        csl_app_usage_error(command, "--%s: expected a number from %.16g to %.16g, found '%s'",
+                            option, least, most, text);
         return false;
     }
     *value_out = value;
