@@ -332,6 +332,6 @@ static csl_status time_sum_of_squares(csl_kernel_bench *b)
 
 #define CASE_OF(name, ...) {#name, time_##name},
 const csl_kernel_case csl_kernel_cases[] = {
-    CSL_NN_OP_LIST(CASE_OF){"input_prepare (augmented)", time_input_augmented},
+    CSL_NN_OP_LIST(CASE_OF){"input_prepare_augmented", time_input_augmented},
     {NULL, NULL},
 };

@@ -56,7 +56,7 @@ struct csl_kernel_bench {
 };
 
 typedef struct csl_kernel_case {
-    const char *name; /* of CSL_NN_OP_LIST, perhaps with what is special about it */
+    const char *name; /* of CSL_NN_OP_LIST, or that and what is special about it; no spaces */
     csl_status (*run)(csl_kernel_bench *bench);
 } csl_kernel_case;
 

@@ -220,8 +220,7 @@ static csl_status measure(const kernels_options *o,
     CSL_TRY(time_case(bench, chosen, o->seconds, &time));
     double memory = cost.bytes > 0 ? 1e3 * cost.bytes / machine->bandwidth : NAN;
     double arithmetic = cost.operations > 0 ? 1e3 * cost.operations / machine->peak : NAN;
-    bool has_peer = peer && !strchr(chosen->name, ' ');
-    double other = has_peer ? csl_bench_peer_run(peer, chosen->name, o->seconds) : NAN;
+    double other = peer ? csl_bench_peer_run(peer, chosen->name, o->seconds) : NAN;
     const csl_bench_cell cells[] = {
         {chosen->name, 0, 0},
         {NULL, o->threads, 0},

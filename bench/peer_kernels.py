@@ -28,6 +28,9 @@ def of_maps(form):
     x, y, dy = new(), new(), new()
     weights = torch.randn(channels, channels, window, window).contiguous(memory_format=form)
     raw = torch.randint(0, 256, (batch * channels, 1, extent, extent), dtype=torch.uint8)
+    angle = 0.02 * (torch.arange(batch * channels) % 16)
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin(), angle * 0 + 0.02], 1),
+                        torch.stack([angle.sin(), angle.cos(), angle * 0 - 0.04], 1)], 1)
     ones, means = torch.ones(channels), torch.zeros(channels)
     pad = window // 2
     pooled, index = functional.max_pool2d(x, 2, return_indices=True)
@@ -35,6 +38,12 @@ def of_maps(form):
     def conv_backward(*wanted):
         return lambda: aten.convolution_backward(dy, x, weights, None, (1, 1), (pad, pad), (1, 1),
                                                  False, (0, 0), 1, wanted)
+
+    def augmented():
+        grid = functional.affine_grid(turn, raw.shape, align_corners=False)
+        prepared = raw.float().div_(255).sub_(0.5).mul_(2.0)
+        return functional.grid_sample(prepared, grid, padding_mode="border",
+                                      align_corners=False).mul_(1.1).add_(0.1)
 
     def masked():
         return aten.threshold_backward(dy, y, 0)
@@ -47,6 +56,7 @@ def of_maps(form):
 
     return {
         "input_prepare": lambda: raw.float().div_(255).sub_(0.5).mul_(2.0),
+        "input_prepare_augmented": augmented,
         "conv_forward": lambda: functional.conv2d(x, weights, padding=pad),
         "conv_backward_data": conv_backward(True, False, False),
         "conv_backward_weights": conv_backward(False, True, False),
