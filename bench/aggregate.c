@@ -104,8 +104,9 @@ static int take_list(const csl_bench_command *command,
         option, LIST_MAX, (unsigned long long)most, optarg);
 }
 
-static int take_option(const csl_bench_command *command, int option, aggregate_options *o)
+static int take_option(const csl_bench_command *command, int option, void *context)
 {
+    aggregate_options *o = context;
     switch (option) {
     case 'n':
         return take_list(command, "n", CSL_ROWS_MAX, o->row_counts, &o->row_count_count);
@@ -151,17 +152,7 @@ static int parse(int argc, char **argv, bool speaks, aggregate_options *o)
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     const csl_bench_command command = {"aggregate", speaks, names};
-    int option = 0;
-    int code = 0;
-    opterr = 0;
-    optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
-        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
-                                              : take_option(&command, option, o);
-    }
-    return code == 0 && optind < argc
-               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
-               : code;
+    return csl_bench_parse(&command, argc, argv, take_option, o);
 }
 
 static csl_status add_name(aggregate_options *o, const char *name, size_t length)

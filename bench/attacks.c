@@ -100,8 +100,9 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
 
 /* 0, 2 after a message of the rank that speaks, or -1 for --help. */
-static int take_option(const csl_bench_command *command, grid *g, int option)
+static int take_option(const csl_bench_command *command, int option, void *context)
 {
+    grid *g = context;
     char **lists[] = {&g->rule_list, &g->attack_list, &g->seed_list};
     const char *letters = "rae";
     switch (option) {
@@ -145,17 +146,7 @@ static int parse(int argc, char **argv, grid *g)
     g->attack_list = strdup(DEFAULT_ATTACKS);
     const csl_bench_command command = {"attacks", csl_communicator_rank(g->world) == 0,
                                        long_options};
-    opterr = 0;
-    optind = 1;
-    int option = 0;
-    int code = 0;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
-                                              : take_option(&command, g, option);
-    }
-    if (code == 0 && optind < argc) {
-        return csl_bench_usage_error(&command, "'%s' is too much", argv[optind]);
-    }
+    int code = csl_bench_parse(&command, argc, argv, take_option, g);
     return code == 0 && !g->study ? csl_bench_usage_error(&command, "expected --study FILE") : code;
 }
 

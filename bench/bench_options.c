@@ -23,7 +23,8 @@ int csl_bench_usage_error(const csl_bench_command *command, const char *format, 
     return WRONG_USAGE;
 }
 
-int csl_bench_option_error(const csl_bench_command *command, char **argv)
+/* For what getopt_long, given ":" and opterr 0, answered with '?' or ':'. */
+static int option_error(const csl_bench_command *command, char **argv)
 {
     const char *given = argv[optind - 1];
     const char *names[OPTIONS_MAX + 1] = {0};
@@ -44,6 +45,22 @@ int csl_bench_option_error(const csl_bench_command *command, char **argv)
     return nearest ? csl_bench_usage_error(command, "unknown option '%s'; did you mean --%s?",
                                            given, nearest)
                    : csl_bench_usage_error(command, "unknown option '%s'", given);
+}
+
+int csl_bench_parse(
+    const csl_bench_command *command, int argc, char **argv, csl_bench_take take, void *context)
+{
+    int option = 0;
+    int code = 0;
+    opterr = 0;
+    optind = 1;
+    while (code == 0 && (option = getopt_long(argc, argv, ":", command->options, NULL)) != -1) {
+        code = option == '?' || option == ':' ? option_error(command, argv)
+                                              : take(command, option, context);
+    }
+    return code == 0 && optind < argc
+               ? csl_bench_usage_error(command, "'%s' is too much", argv[optind])
+               : code;
 }
 
 int csl_bench_take_count(const csl_bench_command *command,

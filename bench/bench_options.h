@@ -15,8 +15,13 @@ typedef struct csl_bench_command {
 /* Prints the message and where the help is; returns the exit code 2. */
 int csl_bench_usage_error(const csl_bench_command *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* For what getopt_long, given ":" and opterr 0, answered with '?' or ':'. */
-int csl_bench_option_error(const csl_bench_command *command, char **argv);
+/* Takes the option, whose value is optarg, into the suite's own structure. 0, or what
+ * csl_bench_parse is to return. */
+typedef int (*csl_bench_take)(const csl_bench_command *command, int option, void *context);
+/* Hands every option to `take` until one is refused. 0, the exit code 2 after a message (also of an
+ * unknown option or a word too much), or what `take` returned. */
+int csl_bench_parse(
+    const csl_bench_command *command, int argc, char **argv, csl_bench_take take, void *context);
 /* A whole number from 1 to `most`. 0, or the exit code after a message. */
 int csl_bench_take_count(const csl_bench_command *command,
                          const char *option,

@@ -326,8 +326,9 @@ static void print_help(void)
         stdout);
 }
 
-static int take_option(const csl_bench_command *command, int option, comm_options *options)
+static int take_option(const csl_bench_command *command, int option, void *context)
 {
+    comm_options *options = context;
     uint64_t count = 0;
     int code = 0;
     switch (option) {
@@ -379,17 +380,7 @@ static int parse(int argc, char **argv, bool speaks, comm_options *options)
         {NULL, 0, NULL, 0},
     };
     const csl_bench_command command = {"comm", speaks, list};
-    int option = 0;
-    int code = 0;
-    opterr = 0;
-    optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", list, NULL)) != -1) {
-        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
-                                              : take_option(&command, option, options);
-    }
-    return code == 0 && optind < argc
-               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
-               : code;
+    return csl_bench_parse(&command, argc, argv, take_option, options);
 }
 
 static csl_status measure(round_bench *bench, csl_bench_report *report)

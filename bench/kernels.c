@@ -56,8 +56,9 @@ take_count(const csl_bench_command *command, const char *option, uint64_t most, 
     return code;
 }
 
-static int take_option(const csl_bench_command *command, int option, kernels_options *o)
+static int take_option(const csl_bench_command *command, int option, void *context)
 {
+    kernels_options *o = context;
     int code = 0;
     switch (option) {
     case 'o':
@@ -118,17 +119,7 @@ static int parse_options(int argc, char **argv, kernels_options *o)
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const csl_bench_command command = {"kernels", true, options};
-    int option = 0;
-    int code = 0;
-    opterr = 0;
-    optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
-                                              : take_option(&command, option, o);
-    }
-    return code == 0 && optind < argc
-               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
-               : code;
+    return csl_bench_parse(&command, argc, argv, take_option, o);
 }
 
 /* Whether the list "a,b" has this name. */

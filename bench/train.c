@@ -55,8 +55,9 @@ static int take_model(const csl_bench_command *command, train_arguments *a)
                                  nearest ? "'?" : "");
 }
 
-static int take_option(const csl_bench_command *command, int option, train_arguments *a)
+static int take_option(const csl_bench_command *command, int option, void *context)
 {
+    train_arguments *a = context;
     uint64_t count = 0;
     int code = 0;
     switch (option) {
@@ -103,17 +104,7 @@ static int parse_arguments(int argc, char **argv, train_arguments *a)
         {"csv", required_argument, NULL, 'c'},     {"json", required_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     const csl_bench_command command = {"train", true, options};
-    int option = 0;
-    int code = 0;
-    opterr = 0;
-    optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        code = option == '?' || option == ':' ? csl_bench_option_error(&command, argv)
-                                              : take_option(&command, option, a);
-    }
-    return code == 0 && optind < argc
-               ? csl_bench_usage_error(&command, "'%s' is too much", argv[optind])
-               : code;
+    return csl_bench_parse(&command, argc, argv, take_option, a);
 }
 
 /* One network with its trainer and what it needs. */
