@@ -274,6 +274,11 @@ static csl_status check_adversary(csl_study *study, const csl_study_origins *ori
                                 "label-pair would turn class %u into itself",
                                 adversary->poison.target);
     }
+    if ((sends || poisons) && adversary->from_round > study->rounds) {
+        return csl_study_refuse(origins, "adversary.from_round",
+                                "round %u of %u: nobody would ever be hostile",
+                                adversary->from_round, study->rounds);
+    }
     return sends ? take_attack(study, origins) : CSL_OK;
 }
 

@@ -4,7 +4,9 @@
 #include <consilium/aggregate_file.h>
 #include <consilium/text.h>
 
+#include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,15 +134,15 @@ static void fill_options(struct option *options)
 }
 
 /* 0, or an exit code after printing what was expected. */
-static int take_whole(const char *name, const char *text, double most, double *value_out)
+static int take_whole(const char *name, const char *text, uint64_t most, uint64_t *value_out)
 {
-    double value = 0;
-    if (!csl_app_parse_number("aggregate", name, text, 0, most, &value)) {
-        return CSL_EXIT_USAGE;
-    }
-    if (value != (double)(uint64_t)value) {
-        return csl_app_usage_error("aggregate", "--%s: expected a whole number, found '%s'", name,
-                                   text);
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno == ERANGE || value > most) {
+        return csl_app_usage_error(
+            "aggregate", "--%s: expected a whole number from 0 to %" PRIu64 ", found '%s'", name,
+            most, text);
     }
     *value_out = value;
     return 0;
@@ -149,7 +151,7 @@ static int take_whole(const char *name, const char *text, double most, double *v
 static int take_number_option(aggregate_arguments *arguments, int option)
 {
     csl_aggregate_job *job = &arguments->job;
-    double value = 0;
+    uint64_t value = 0;
     int code = 0;
     switch (option) {
     case 'f':
@@ -161,8 +163,8 @@ static int take_number_option(aggregate_arguments *arguments, int option)
         job->root = (int64_t)value;
         return code;
     case 's':
-        code = take_whole("seed", optarg, 0x1p53, &value);
-        job->spec.seed = (uint64_t)value;
+        code = take_whole("seed", optarg, UINT64_MAX, &value);
+        job->spec.seed = value;
         return code;
     case 'n':
         code = take_whole("round", optarg, UINT32_MAX, &value);

@@ -102,8 +102,10 @@ refuse 2 'did you mean --trim?' good.h5 --rule trimmed-mean --trin 1
 refuse 2 '--tau: expected a number' good.h5 --rule centered-clipping --tau big
 refuse 2 'parameter trim: expected a whole number' good.h5 --rule trimmed-mean --trim 1.5
 refuse 2 "did you mean 'byzfl'?" good.h5 --preset byzfi
-refuse 2 "--f: expected a number from 0 to 1023, found '1024'" good.h5 --rule median --f 1024
-refuse 2 "--seed: expected a number from 0 to 9007199254740992, found '-1'" good.h5 --seed -1
+refuse 2 "--f: expected a whole number from 0 to 1023, found '1024'" good.h5 --rule median --f 1024
+refuse 2 "--seed: expected a whole number from 0 to 18446744073709551615, found '-1'" good.h5 --seed -1
+refuse 2 "found '18446744073709551616'" good.h5 --seed 18446744073709551616
+refuse 2 "--threads: expected a whole number from 0 to 1024, found '1.5'" good.h5 --threads 1.5
 refuse 2 'expected a size' good.h5 --memory-limit plenty
 refuse 2 'is too much' good.h5 more.h5
 expect 2 'expected FILE.h5 or FILE.npy' "$consilium" aggregate good.h5 --out result.txt

@@ -199,6 +199,8 @@ static void an_adversary_that_cannot_act_is_refused(void)
          "adversary.target: parameter target: expected a whole number"},
         {"data: {path: x}\nadversary: {attack: fang-krum, count: 6}\n", CSL_E_RANGE,
          "it needs n >= f + 3"},
+        {"data: {path: x}\nrounds: 4\nadversary: {attack: alie, count: 1, from_round: 5}\n",
+         CSL_E_RANGE, "adversary.from_round: round 5 of 4: nobody would ever be hostile"},
         {"adversary: {data: labelflip}\n", CSL_E_RANGE, "nearest is label-flip"},
         {"adversary: {factor: -1e31}\n", CSL_E_RANGE, "in [-1e30, 1e30]"},
     };
