@@ -113,9 +113,28 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Maps, positions, bytes and, on the host, the random values: what sizes that are too large take.
+ */
+static csl_status check_memory(const csl_kernel_bench *b)
+{
+    const csl_kernel_sizes *s = &b->sizes;
+    const csl_device_info *info = csl_device_get_info(b->device);
+    double values = (double)s->batch * s->extent * s->extent * s->channels;
+    double taps = (double)s->channels * s->channels * s->window * s->window;
+    double needed = values * (sizeof(float) * (CSL_BENCH_MAPS + 2) + 1) + 4 * taps * sizeof(float);
+    if (needed > (double)info->memory_free_size) {
+        return csl_fail(CSL_E_NO_MEMORY,
+                        "maps of %u x %u x %u x %u need %.1f GiB, %s has %.1f GiB free", s->batch,
+                        s->channels, s->extent, s->extent, needed * 0x1p-30, info->resource,
+                        (double)info->memory_free_size * 0x1p-30);
+    }
+    return CSL_OK;
+}
+
 static csl_status prepare_sizes(csl_kernel_bench *b)
 {
     const csl_kernel_sizes *s = &b->sizes;
+    CSL_TRY(check_memory(b));
     b->count = (size_t)s->batch * s->extent * s->extent * s->channels;
     b->map_size = larger(b->count, (size_t)s->batch * CSL_BENCH_FEATURES);
     b->small_size = larger(larger(CSL_BENCH_FEATURES, s->channels), (size_t)s->batch * s->channels);

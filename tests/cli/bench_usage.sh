@@ -28,6 +28,7 @@ expect 2 "--seconds: expected a number above 0 and below 1e6, found '3s'" \
     "$consilium" bench train --seconds 3s
 expect 2 'expected an odd number, found 2' "$consilium" bench kernels --window 2
 expect 2 'expected at least 2' "$consilium" bench kernels --extent 1
+expect 1 'GiB free' "$consilium" bench kernels --batch 4096 --channels 4096 --extent 512
 expect 1 "did you mean 'relu_forward'?" "$consilium" bench kernels --only fill,relu_forwar
 expect 2 "--f: expected a whole number from 1 to 1023, found 'all'" \
     "$consilium" bench attacks --study study.yaml --f all
