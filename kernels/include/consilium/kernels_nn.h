@@ -1,5 +1,5 @@
 /*
- * Operations of neural networks, forward and backward. All BOUNDED but the random masks.
+ * Operations of neural networks, forward and backward. The list says which are EXACT.
  *
  * Legend: B = batch, C = channels, feature maps x, y [B][D][H][W][C] float32 (see csl_shape), dx =
  * gradient of the loss with respect to x. In blocks of b channels a map is [B][C/b][D][H][W][b]:
@@ -55,8 +55,8 @@ typedef struct csl_norm_spec {
     uint32_t block; /* channels of a block of x and y, divides channels; 0: channels-last */
 } csl_norm_spec;
 
-/* Geometric and intensity change of one image, drawn by the caller (zero-initialised = identity
- * after csl_augment_identity). Output voxel o takes input voxel matrix * (o - centre) + centre +
+/* Geometric and intensity change of one image, drawn by the caller; the unit matrix, no shift, gain
+ * 1 and offset 0 change nothing. Output voxel o takes input voxel matrix * (o - centre) + centre +
  * shift, linear interpolation, edge voxels repeated; then value * gain + offset. */
 typedef struct csl_augment {
     float matrix[9]; /* row major over (depth, height, width) */
@@ -109,22 +109,28 @@ static inline uint32_t csl_window_output(uint32_t extent, const csl_window *wind
  * linear_*         x [B][in], w [out][in], bias [out], y [B][out]; relu: y = max(0, ...).
  * batch_norm_*     train: mean and variance over B, D, H, W (biased); saved_mean and
  *                  saved_inverse_deviation [C] are kept for backward; running = running * (1 -
- *                  momentum) + momentum * batch value (unbiased variance), as PyTorch. infer: uses
- *                  the running values. backward: for train mode; with frozen = true the statistics
- * are constants and saved_* hold the running values. group_norm_*     mean and variance over D, H,
- * W and the channels of a group, per image; saved_*: [B][groups]. scale, shift: [C]. relu in
- * forward: y = max(0, norm); backward masks dy with y > 0 itself. relu_*           y may be x; dx
- * may be dy. backward masks dy where y > 0. add_relu         y = a + b, or max(0, a + b); y may be
- * a or b. accumulate       y += x. max_pool_*       index [output count] uint32: position in the
- * image's input (channels included) of the first largest value. A window that lies in the padding
- * gives 0 and index UINT32_MAX, and passes no gradient. dropout          keeps with probability 1 -
- * rate and scales by 1 / (1 - rate). Element e takes word e mod 4 of Philox4x32-10 with key {low,
- * high half of seed} and counter {low, high half of e / 4 + offset, 0, 0}; it is kept where the
- * word is >= (uint32_t)(rate * 2^32), and 0 elsewhere. EXACT. backward = forward on dy. y may be x.
+ *                  momentum) + momentum * batch value (unbiased variance), as PyTorch.
+ *                  infer: uses the running values. backward: for train mode; with frozen = true the
+ *                  statistics are constants and saved_* hold the running values.
+ * group_norm_*     mean and variance over D, H, W and the channels of a group, per image; saved_*:
+ *                  [B][groups]. scale, shift: [C]. relu in forward: y = max(0, norm); backward
+ *                  masks dy with y > 0 itself.
+ * relu_*           y may be x; dx may be dy. backward masks dy where y > 0.
+ * add_relu         y = a + b, or max(0, a + b); y may be a or b.
+ * accumulate       y += x.
+ * max_pool_*       index [output count] uint32: position in the image's input (channels included)
+ *                  of the first largest value. A window that lies in the padding gives 0 and index
+ *                  UINT32_MAX, and passes no gradient.
+ * dropout          keeps with probability 1 - rate and scales by 1 / (1 - rate). Element e takes
+ *                  word e mod 4 of Philox4x32-10 with key {low, high half of seed} and counter
+ *                  {low, high half of e / 4 + offset, 0, 0}; it is kept where the word is >=
+ *                  (uint32_t)(rate * 2^32), and 0 elsewhere. EXACT. backward = forward on dy. y may
+ *                  be x.
  * softmax_loss     logits [B][K], labels [B] int32: loss [B] (natural log), dlogits = (p -
  *                  onehot) * scale, probabilities [B][K] or NULL; dlogits may be NULL. Labels lie
- * in [0, K): the caller has checked them. sigmoid_loss     targets [B][K], mask [B][K] uint8 or
- * NULL (all known): loss [B] sum over known labels, dlogits scaled by scale, probabilities or NULL.
+ *                  in [0, K): the caller has checked them.
+ * sigmoid_loss     targets [B][K], mask [B][K] uint8 or NULL (all known): loss [B] sum over known
+ *                  labels, dlogits scaled by scale, probabilities or NULL.
  * squared_loss     loss [B] = 1/2 sum_k (y - t)^2, dlogits = (y - t) * scale.
  * sgd_step         g += weight_decay * w; m = momentum * m + g; w -= rate * (nesterov ? g +
  *                  momentum m : m). m may be NULL if momentum is 0.
