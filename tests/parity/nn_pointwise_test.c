@@ -174,9 +174,30 @@ static void adamw_matches_the_oracle(void)
     nn_on_every_device(run_adamw);
 }
 
+/* Training wants gradients alone and evaluation probabilities alone. */
+static void check_softmax_alone(nn_case *c,
+                                const nn_array *logits,
+                                const int32_t *device_labels,
+                                nn_array *d,
+                                nn_array *p,
+                                nn_array *loss,
+                                uint32_t batch,
+                                float scale)
+{
+    uint32_t classes = (uint32_t)(d->count / batch);
+    CHECK_OK(c->ops->fill(c->device, 7.0F, d->count, d->device));
+    CHECK_OK(c->ops->fill(c->device, 7.0F, p->count, p->device));
+    CHECK_OK(c->ops->softmax_loss(c->device, logits->device, device_labels, batch, classes, scale,
+                                  loss->device, d->device, NULL));
+    nn_check(c, d, "softmax_loss", "dlogits alone");
+    CHECK_OK(c->ops->softmax_loss(c->device, logits->device, device_labels, batch, classes, scale,
+                                  loss->device, NULL, p->device));
+    nn_check(c, p, "softmax_loss", "probabilities alone");
+}
+
 static void run_losses(nn_case *c)
 {
-    static const uint32_t sizes[][2] = {{1, 1}, {7, 2}, {64, 10}, {3, 256}};
+    static const uint32_t sizes[][2] = {{1, 1}, {7, 2}, {64, 10}, {3, 256}, {5, 131}};
     for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
         uint32_t batch = sizes[n][0], classes = sizes[n][1];
         size_t count = (size_t)batch * classes;
@@ -206,6 +227,7 @@ static void run_losses(nn_case *c)
         nn_check(c, p, "softmax_loss", "probabilities");
         CHECK_OK(c->ops->softmax_loss(c->device, logits->device, device_labels, batch, classes,
                                       scale, loss->device, NULL, NULL));
+        check_softmax_alone(c, logits, device_labels, d, p, loss, batch, scale);
         CHECK_OK(c->ops->sigmoid_loss(c->device, logits->device, targets->device, device_mask,
                                       batch, classes, scale, loss->device, d->device, p->device));
         oracle_sigmoid_loss(logits->wide, targets->wide, n % 2 ? mask : NULL, batch, classes,
@@ -222,6 +244,41 @@ static void run_losses(nn_case *c)
         free(labels);
         free(mask);
     }
+}
+
+/* A run that diverges is known by its loss: no place of a NaN may hide it. */
+static void run_nan_losses(nn_case *c)
+{
+    enum { IMAGES = 2, CLASSES = 75 };
+    const int32_t labels[IMAGES] = {3, 74};
+    const int32_t *device_labels = nn_bytes(c, labels, sizeof labels);
+    for (size_t at = 0; at < CLASSES; at++) {
+        nn_array *logits = nn_random(c, (size_t)IMAGES * CLASSES);
+        nn_array *targets = nn_random(c, (size_t)IMAGES * CLASSES);
+        nn_array *loss = nn_room(c, IMAGES);
+        logits->host[at] = NAN;
+        nn_upload(c, logits);
+        nn_upload(c, targets);
+        for (int kind = 0; kind < 3; kind++) {
+            float found[IMAGES];
+            csl_status status =
+                kind == 0   ? c->ops->softmax_loss(c->device, logits->device, device_labels, IMAGES,
+                                                   CLASSES, 1.0F, loss->device, NULL, NULL)
+                : kind == 1 ? c->ops->sigmoid_loss(c->device, logits->device, targets->device, NULL,
+                                                   IMAGES, CLASSES, 1.0F, loss->device, NULL, NULL)
+                            : c->ops->squared_loss(c->device, logits->device, targets->device,
+                                                   IMAGES, CLASSES, 1.0F, loss->device, NULL);
+            CHECK_OK(status);
+            CHECK_OK(
+                csl_device_copy(c->device, found, loss->device, sizeof found, CSL_COPY_TO_HOST));
+            CU_ASSERT(isnan(found[0]) && isfinite(found[1]));
+        }
+    }
+}
+
+static void a_nan_makes_the_loss_nan(void)
+{
+    nn_on_every_device(run_nan_losses);
 }
 
 static void losses_match_the_oracle(void)
@@ -369,6 +426,7 @@ int main(void)
         {"vector operations give the same bits", vector_operations_give_the_same_bits},
         {"AdamW matches the oracle", adamw_matches_the_oracle},
         {"losses match the oracle", losses_match_the_oracle},
+        {"a NaN makes the loss NaN", a_nan_makes_the_loss_nan},
         {"the oracle of losses matches finite differences",
          the_oracle_of_losses_matches_finite_differences},
         {"input is normalised and resampled like the oracle",
