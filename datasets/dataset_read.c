@@ -2,6 +2,7 @@
 #include <consilium/hash.h>
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,12 +244,64 @@ static csl_status read_known(const csl_h5_file *file, csl_dataset *dataset)
     return status;
 }
 
-static csl_status read_arrays(const csl_h5_file *file, csl_dataset *dataset)
+/* Classes in a wider type than ours, of which HDF5 would make the nearest number that fits without
+ * a word: what is no class is told as it stands in the file. */
+static csl_status read_wide_labels(const csl_h5_file *file,
+                                   const csl_h5_array *array,
+                                   csl_findings *findings,
+                                   csl_dataset *dataset)
+{
+    bool is_unsigned = !array->is_signed;
+    uint64_t *values = calloc(dataset->count, sizeof *values);
+    csl_status status =
+        values ? csl_h5_read(file, "/labels", is_unsigned ? H5T_NATIVE_UINT64 : H5T_NATIVE_INT64,
+                             values)
+               : csl_fail(CSL_E_NO_MEMORY, "%s: no memory for /labels", file->path);
+    uint64_t bad_count = 0;
+    for (uint64_t i = 0; status == CSL_OK && i < dataset->count; i++) {
+        /* A negative number is a large unsigned one. */
+        bool good = values[i] < dataset->class_count;
+        dataset->labels[i] = good ? (int32_t)values[i] : 0;
+        if (!good && bad_count++ < CSL_FINDINGS_LISTED_MAX) {
+            char found[24];
+            if (is_unsigned) {
+                snprintf(found, sizeof found, "%" PRIu64, values[i]);
+            } else {
+                snprintf(found, sizeof found, "%" PRId64, (int64_t)values[i]);
+            }
+            status =
+                csl_finding(findings, csl_fail(CSL_E_RANGE,
+                                               "%s: /labels: image %" PRIu64
+                                               ": expected a class in 0..%u, found %s",
+                                               file->path, i, dataset->class_count - 1, found));
+        }
+    }
+    free(values);
+    return status == CSL_OK ? csl_finding_others(findings, "/labels", bad_count) : status;
+}
+
+static csl_status read_labels(const csl_h5_file *file,
+                              const csl_h5_array *array,
+                              csl_findings *findings,
+                              csl_dataset *dataset)
+{
+    if (!dataset->labels) {
+        return csl_h5_read(file, "/labels", H5T_NATIVE_FLOAT, dataset->targets);
+    }
+    bool fits =
+        array->size < sizeof(int32_t) || (array->size == sizeof(int32_t) && array->is_signed);
+    return fits ? csl_h5_read(file, "/labels", H5T_NATIVE_INT32, dataset->labels)
+                : read_wide_labels(file, array, findings, dataset);
+}
+
+static csl_status read_arrays(const csl_h5_file *file,
+                              const outline *found,
+                              csl_findings *findings,
+                              csl_dataset *dataset)
 {
     hid_t types[] = {H5T_NATIVE_UINT8, H5T_NATIVE_INT16, H5T_NATIVE_UINT16, H5T_NATIVE_FLOAT};
     CSL_TRY(csl_h5_read(file, "/images", types[dataset->type], dataset->images));
-    CSL_TRY(csl_h5_read(file, "/labels", dataset->labels ? H5T_NATIVE_INT32 : H5T_NATIVE_FLOAT,
-                        dataset->labels ? (void *)dataset->labels : (void *)dataset->targets));
+    CSL_TRY(read_labels(file, &found->labels, findings, dataset));
     CSL_TRY(csl_h5_read(file, "/split", H5T_NATIVE_UINT8, dataset->split));
     CSL_TRY(read_known(file, dataset));
     CSL_TRY(read_column(file, "/subject", H5T_NATIVE_UINT64, sizeof(uint64_t), dataset->count,
@@ -360,10 +413,13 @@ static csl_status refuse_identified(const csl_h5_file *file,
 }
 
 /* Values and descriptions into a data set that has the outline's shape. */
-static csl_status read_values(const csl_h5_file *file, csl_findings *findings, csl_dataset *dataset)
+static csl_status read_values(const csl_h5_file *file,
+                              const outline *found,
+                              csl_findings *findings,
+                              csl_dataset *dataset)
 {
     uint64_t before = findings ? findings->problem_count : 0;
-    csl_status arrays = csl_finding(findings, read_arrays(file, dataset));
+    csl_status arrays = csl_finding(findings, read_arrays(file, found, findings, dataset));
     CSL_TRY(arrays);
     CSL_TRY(read_descriptions(file, findings, dataset));
     if (csl_dataset_check_all(dataset, findings) != CSL_OK) {
@@ -397,7 +453,7 @@ static csl_status read_all(const csl_h5_file *file,
     if (status != CSL_OK) {
         return csl_fail_context(status, "%s", file->path);
     }
-    status = read_values(file, findings, dataset);
+    status = read_values(file, &found, findings, dataset);
     if (status != CSL_OK) {
         csl_dataset_destroy(dataset);
         return status;

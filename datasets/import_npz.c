@@ -13,6 +13,8 @@
 #include "zip_archive.h"
 
 static const char *const split_names[] = {"train", "val", "test"};
+static const char image_types[] = "u1, i2, u2, i4, u4, f4 or f8";
+static const char label_types[] = "integers of 1, 2, 4 or 8 bytes";
 
 typedef struct npz_member {
     const csl_zip_member *zip; /* NULL if the archive lacks it */
@@ -48,7 +50,8 @@ static csl_status look(npz_archive *archive, const char *split, const char *what
     }
     csl_status status = csl_zip_read(&archive->zip, found->zip, size, bytes);
     if (status == CSL_OK) {
-        status = csl_npy_header_parse(bytes, (size_t)size, found->where, &found->npy);
+        const char *accepted = strcmp(what, "images") == 0 ? image_types : label_types;
+        status = csl_npy_header_parse(bytes, (size_t)size, found->where, accepted, &found->npy);
     }
     free(bytes);
     CSL_TRY(status);
@@ -71,8 +74,8 @@ static csl_status find_type(const npz_member *images, csl_element_type *type_out
     } else if (npy->item_size == 2) {
         *type_out = npy->kind == 'u' ? CSL_U16 : CSL_I16;
     } else {
-        return csl_fail(CSL_E_FORMAT, "%s: expected u1, i2, u2, i4, f4 or f8 images, found %c%u",
-                        images->where, npy->kind, npy->item_size);
+        return csl_fail(CSL_E_FORMAT, "%s: expected %s images, found %c%u", images->where,
+                        image_types, npy->kind, npy->item_size);
     }
     return CSL_OK;
 }

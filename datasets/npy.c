@@ -36,15 +36,16 @@ static csl_status read_header(FILE *stream, uint64_t size, csl_npy *npy)
     if (!bytes) {
         return csl_fail(CSL_E_NO_MEMORY, "%s: header of %zu bytes", npy->path, wanted);
     }
+    static const char accepted[] = "float32 or float64 (f4 or f8)";
     csl_npy_header header;
     csl_status status = fread(bytes, 1, wanted, stream) == wanted
-                            ? csl_npy_header_parse(bytes, wanted, npy->path, &header)
+                            ? csl_npy_header_parse(bytes, wanted, npy->path, accepted, &header)
                             : csl_fail(CSL_E_IO, "%s: cannot be read", npy->path);
     free(bytes);
     CSL_TRY(status);
     if (header.kind != 'f') {
-        return csl_fail(CSL_E_FORMAT, "%s: expected float32 or float64, found %u-byte integers",
-                        npy->path, header.item_size);
+        return csl_fail(CSL_E_FORMAT, "%s: expected %s, found %u-byte integers", npy->path,
+                        accepted, header.item_size);
     }
     npy->offset = header.data_offset;
     npy->count = header.count;

@@ -55,7 +55,8 @@ static bool take_number(npy_walk *walk, uint64_t *value_out)
     return walk->at != start;
 }
 
-static csl_status take_type(npy_walk *walk, const char *where, csl_npy_header *header)
+static csl_status
+take_type(npy_walk *walk, const char *where, const char *accepted, csl_npy_header *header)
 {
     char word[16] = "";
     if (!take_word(walk, word, sizeof word)) {
@@ -73,10 +74,8 @@ static csl_status take_type(npy_walk *walk, const char *where, csl_npy_header *h
     bool known = length == 3 && order && strchr("uif", word[1]) && strchr("1248", word[2]) &&
                  !(word[1] == 'f' && word[2] < '4') && !(word[0] == '|' && word[2] != '1');
     if (!known) {
-        return csl_fail(CSL_E_FORMAT,
-                        "%s: expected u1, i2, u2, i4, i8, f4 or f8, little-endian, found "
-                        "'%s'",
-                        where, word);
+        return csl_fail(CSL_E_FORMAT, "%s: expected %s, little-endian, found '%s'", where, accepted,
+                        word);
     }
     header->kind = word[1];
     header->item_size = (uint32_t)(word[2] - '0');
@@ -120,8 +119,8 @@ static csl_status take_shape(npy_walk *walk, const char *where, csl_npy_header *
                           where, CSL_NPY_HEADER_RANK_MAX, shown_size(text, walk->end), text);
 }
 
-static csl_status
-take_item(npy_walk *walk, const char *where, csl_npy_header *header, unsigned *seen)
+static csl_status take_item(
+    npy_walk *walk, const char *where, const char *accepted, csl_npy_header *header, unsigned *seen)
 {
     char key[24];
     if (!take_word(walk, key, sizeof key) || !take(walk, ":")) {
@@ -130,7 +129,7 @@ take_item(npy_walk *walk, const char *where, csl_npy_header *header, unsigned *s
     }
     if (strcmp(key, "descr") == 0) {
         *seen |= 1;
-        return take_type(walk, where, header);
+        return take_type(walk, where, accepted, header);
     }
     if (strcmp(key, "fortran_order") == 0) {
         *seen |= 2;
@@ -149,6 +148,7 @@ take_item(npy_walk *walk, const char *where, csl_npy_header *header, unsigned *s
 csl_status csl_npy_header_parse(const uint8_t *bytes,
                                 size_t size,
                                 const char *where,
+                                const char *accepted,
                                 csl_npy_header *header_out)
 {
     if (size < 12 || memcmp(bytes, "\x93NUMPY", 6) != 0 || bytes[6] < 1 || bytes[6] > 3) {
@@ -169,7 +169,7 @@ csl_status csl_npy_header_parse(const uint8_t *bytes,
     unsigned seen = 0;
     bool open = take(&walk, "{");
     while (open && !take(&walk, "}")) {
-        CSL_TRY(take_item(&walk, where, &header, &seen));
+        CSL_TRY(take_item(&walk, where, accepted, &header, &seen));
         take(&walk, ",");
     }
     if (!open || seen != 7) {

@@ -16,10 +16,12 @@ typedef struct csl_npy_header {
     uint64_t data_offset; /* bytes before the elements */
 } csl_npy_header;
 
-/* Parses the header at the start of `bytes`. where: named in messages. Errors: E_FORMAT. */
+/* Parses the header at the start of `bytes`. where: named in messages; accepted: the element types
+ * that the caller takes, for the message about one that nobody does. Errors: E_FORMAT. */
 CSL_MUST_CHECK csl_status csl_npy_header_parse(const uint8_t *bytes,
                                                size_t size,
                                                const char *where,
+                                               const char *accepted,
                                                csl_npy_header *header_out);
 
 /* "(6, 28, 28) of u1", for messages. */

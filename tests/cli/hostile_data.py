@@ -94,7 +94,11 @@ def not_finite(images):
 REFUSED = [
     ("label-too-large", [array("labels", at(4, 2))], ["/labels: image 4: expected a class in 0..1, found 2"]),
     ("label-negative", [array("labels", at(0, -1))], ["/labels: image 0: expected a class in 0..1, found -1"]),
-    ("label-beyond-32-bits", [array("labels", lambda v: at(3, 2**40)(v.astype(np.int64)))], ["/labels: image 3: expected a class"]),
+    ("label-beyond-32-bits", [array("labels", lambda v: at(3, 2**40)(v.astype(np.int64)))], ["/labels: image 3: expected a class in 0..1, found 1099511627776"]),
+    ("label-of-the-least-64-bits", [array("labels", lambda v: at(3, -2**63)(v.astype(np.int64)))], ["/labels: image 3: expected a class in 0..1, found -9223372036854775808"]),
+    ("label-of-unsigned-32-bits", [array("labels", lambda v: at(5, 2**32 - 1)(v.astype(np.uint32)))], ["/labels: image 5: expected a class in 0..1, found 4294967295"]),
+    ("labels-of-unsigned-64-bits", [array("labels", lambda v: at(slice(0, 11), 2**64 - 1)(v.astype(np.uint64)))],
+     ["/labels: image 0: expected a class in 0..1, found 18446744073709551615", "image 9: expected", "/labels: 1 more of this kind", "not valid, 11 problems"]),
     ("labels-float", [array("labels", lambda v: v.astype(np.float32))], ["/labels: expected integers, found floats"]),
     ("labels-too-few", [array("labels", lambda v: v[:-1])], ["/labels: expected 12 rows, found rank 1 with 11 rows"]),
     ("labels-of-rank-2", [array("labels", lambda v: v[:, None])], ["/labels: expected 12 rows, found rank 2"]),
@@ -131,6 +135,8 @@ REFUSED = [
      ["schema_version", "/labels: image 4", "/split: image 1", "patient_identity_removed", "slope other than 0", "not valid, 5 problems"]),
 ]
 WARNED = [
+    ("labels-of-64-bits", [array("labels", lambda v: v.astype(np.int64))], []),
+    ("labels-of-unsigned-bits", [array("labels", lambda v: v.astype(np.uint32))], []),
     ("one-class", [array("labels", lambda v: v * 0)], ["class 1 has no image", "only one class occurs"]),
     ("constant", [array("images", lambda v: v * 0 + 7)], ["12 of 12 images are constant, image 0 the first", "11 images are copies of others"]),
     ("copy", [array("images", lambda v: at(11, v[0])(v))], ["1 images are copies of others, 1 of them in another split, image 11 of image 0"]),
@@ -197,8 +203,10 @@ def check_archives():
         ("images-none", {"train_images": images[:0], "train_labels": labels[:0]}, "expected a shape of 1..5 extents above 0"),
         ("images-nan", {"train_images": nan}, "/images: image 2: expected finite values, found nan"),
         ("images-beyond-float", {"train_images": images.astype(np.float64) + 1e300}, "/images: image 0: expected finite values, found inf"),
-        ("images-complex", {"train_images": images.astype(np.complex64)}, "expected u1, i2, u2, i4, i8, f4 or f8, little-endian, found '<c8'"),
+        ("images-complex", {"train_images": images.astype(np.complex64)}, "expected u1, i2, u2, i4, u4, f4 or f8, little-endian, found '<c8'"),
         ("images-big-endian", {"train_images": images.astype(">u2")}, "little-endian, found '>u2'"),
+        ("images-of-8-bytes", {"train_images": images.astype(np.int64)}, "expected u1, i2, u2, i4, u4, f4 or f8 images, found i8"),
+        ("labels-big-endian", {"train_labels": labels.astype(">i4")}, "train_labels.npy: expected integers of 1, 2, 4 or 8 bytes, little-endian, found '>i4'"),
         ("fortran", {"train_images": np.asfortranarray(images)}, "expected C order, found Fortran order"),
         ("other-shape", {"val_images": images[:, :3], "val_labels": labels}, "val_images.npy: expected images as in other-shape.npz: train_images.npy, (6, 4, 4) of u1 but for how many, found (6, 3, 4) of u1"),
         ("huge", {"train_images": npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 28, 28), }")}, "bytes as its header says, found"),
@@ -209,6 +217,9 @@ def check_archives():
         path = name + ".npz"
         archive(path, {**({} if name in ("no-labels", "no-images") else good), **members})
         expect(path, run("import", path, "refused.h5"), 1, [path, text])
+    for name in ("i2", "u2", "i4", "u4", "f4", "f8"):  # what the messages list is taken
+        archive(name + ".npz", {"train_images": images.astype("<" + name), "train_labels": labels.astype("<i8")})
+        expect(name + ".npz", run("import", name + ".npz", name + "-from-npz.h5"), 0, ["6 images, 2 classes"])
     archive("good.npz", good)
     expect("good.npz", run("import", "good.npz", "good-from-npz.h5"), 0, ["6 images, 2 classes"])
     archive("one.npz", {**good, "train_labels": labels * 0})
