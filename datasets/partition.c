@@ -76,10 +76,8 @@ static csl_status check_options(const csl_dataset *dataset, const csl_partition_
         return csl_fail(CSL_E_RANGE, "expected labels_each in 1..%u, found %u",
                         csl_stratum_count(dataset), split->labels_each);
     }
-    if (split->scheme == CSL_SPLIT_SCHEME_SHARDS &&
-        (split->shards_each == 0 || split->shards_each > dataset->count)) {
-        return csl_fail(CSL_E_RANGE, "expected shards_each in 1..%" PRIu64 ", found %u",
-                        dataset->count, split->shards_each);
+    if (split->scheme == CSL_SPLIT_SCHEME_SHARDS && split->shards_each == 0) {
+        return csl_fail(CSL_E_RANGE, "expected shards_each of 1 at least, found 0");
     }
     if (!(split->sigma >= 0.0 && split->sigma <= 10.0)) {
         return csl_fail(CSL_E_RANGE, "expected sigma in 0..10, found %g", split->sigma);

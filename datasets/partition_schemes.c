@@ -367,6 +367,13 @@ static csl_status deal_shards(deal_state *deal, uint64_t *list)
 {
     uint32_t count = deal->options->institution_count;
     uint64_t shard_count = (uint64_t)count * deal->options->split.shards_each;
+    if (shard_count > deal->image_count) {
+        return csl_fail(CSL_E_RANGE,
+                        "scheme shards: expected at most one shard for each of the %" PRIu64
+                        " training images, found %" PRIu64 ": %u institutions of %u each "
+                        "(shards_each)",
+                        deal->image_count, shard_count, count, deal->options->split.shards_each);
+    }
     uint64_t *owner = calloc((size_t)shard_count, sizeof *owner);
     if (!owner) {
         return csl_fail(CSL_E_NO_MEMORY, "no memory for %" PRIu64 " shards", shard_count);

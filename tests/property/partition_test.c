@@ -210,6 +210,27 @@ static void a_subject_in_two_splits_is_refused_unless_forced(void)
     csl_dataset_destroy(pool);
 }
 
+/* A shard has an image at least. */
+static void more_shards_than_images_are_refused(void)
+{
+    csl_dataset *pool = phantoms(100);
+    csl_partition_options options = random_options(CSL_SPLIT_SCHEME_SHARDS);
+    csl_partition_plan *plan = NULL;
+    uint64_t training = csl_dataset_split_count(pool, CSL_SPLIT_TRAIN);
+    options.split.holdout = CSL_HOLDOUT_KEEP;
+    options.institution_count = 4;
+    options.split.shards_each = (uint32_t)training / 4 + 1;
+    CHECK_STATUS(csl_partition(pool, &options, &plan), CSL_E_RANGE);
+    char expected[128];
+    snprintf(expected, sizeof expected, "each of the %u training images, found %u: 4 institutions",
+             (unsigned)training, 4 * options.split.shards_each);
+    CHECK_CONTAINS(csl_error_message(), expected);
+    options.split.shards_each = (uint32_t)training / 4;
+    CHECK_OK(csl_partition(pool, &options, &plan));
+    csl_partition_plan_destroy(plan);
+    csl_dataset_destroy(pool);
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -220,6 +241,7 @@ int main(void)
         {"impossible sizes end with a message", impossible_sizes_end_with_a_message},
         {"a subject in two splits is refused unless forced",
          a_subject_in_two_splits_is_refused_unless_forced},
+        {"more shards than images are refused", more_shards_than_images_are_refused},
     };
     return csl_test_main("partitions", cases, sizeof cases / sizeof *cases);
 }
