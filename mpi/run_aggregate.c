@@ -1,6 +1,8 @@
 /* From the updates of a round to the next global model. */
 #include "run_internal.h"
 
+#include <consilium/log.h>
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +82,16 @@ static csl_status run_rule(csl_federated_run *run,
                                               block->shard.count * sizeof(float), CSL_COPY_TO_HOST);
 }
 
+/* A round that moves nothing is no failure, but nobody should learn of it from the curves. */
+static void tell_empty(const csl_federated_run *run, uint32_t round)
+{
+    if (run->rank == 0 && run->selection->empty) {
+        csl_log(CSL_LOG_WARN, "run",
+                "round %u: %s trusted none of the %u updates, so the aggregate is zero", round,
+                run->selection->rule, run->selection->row_count);
+    }
+}
+
 /* The study's rule. */
 static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, float *aggregate)
 {
@@ -101,6 +113,7 @@ static csl_status apply_rule(csl_federated_run *run, csl_update_block *block, fl
     CSL_TRY(replace_hostile(run, block, &input));
     run->used_rows = block->rows;
     CSL_TRY(run_rule(run, block, &input, aggregate));
+    tell_empty(run, block->round);
     csl_run_judge(run, aggregate, block->round);
     return CSL_OK;
 }

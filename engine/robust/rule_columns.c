@@ -199,23 +199,24 @@ static csl_status dnc_round(csl_aggregation *a, csl_random *stream, size_t sketc
     CSL_TRY(outlier_scores(a, w->values, width, w->score));
     CSL_TRY(csl_rank(w->score, m, w->order));
     double drop = floor(csl_value(a, CSL_PARAMETER_FACTOR, 1) * a->f);
-    uint32_t keep = drop < m ? m - (uint32_t)drop : 0;
+    uint32_t keep = m - (uint32_t)drop; /* at least 1, as csl_aggregate_check saw to */
     for (uint32_t i = 0; i < m; i++) {
         uint32_t row = w->order[i];
         if (i >= keep && !w->dropped[row]) {
-            double last = keep > 0 ? w->score[w->order[keep - 1]] : (double)NAN;
+            double last = w->score[w->order[keep - 1]];
             csl_explain_score(a, row, "squared projection", w->score[row], last);
         }
         w->dropped[row] = w->dropped[row] || i >= keep;
         w->worst[i] = fmax(w->worst[i], w->score[i]);
     }
-    if (keep > 0 && keep < m) {
+    if (keep < m) {
         a->report->margin = w->score[w->order[keep]] - w->score[w->order[keep - 1]];
     }
     return CSL_OK;
 }
 
-/* Divide and conquer: Shejwalkar and Houmansadr 2021, algorithm 2. */
+/* Divide and conquer: Shejwalkar and Houmansadr 2021, algorithm 2. What is left after each of the
+ * rounds may be nothing, of which there is no mean: the zero vector, and `empty` in the report. */
 csl_status csl_rule_dnc(csl_aggregation *a)
 {
     uint32_t m = a->row_count;

@@ -140,6 +140,11 @@ static csl_status check_counts(const csl_aggregate_spec *spec, const csl_rule *r
     if (has_parameter(rule, CSL_PARAMETER_TRIM) && 2 * trim >= n) {
         return csl_fail(CSL_E_RANGE, "%s: trim %g leaves nothing of %u rows", spec->rule, trim, n);
     }
+    double factor = csl_spec_value(spec, CSL_PARAMETER_FACTOR, 1);
+    if (has_parameter(rule, CSL_PARAMETER_FACTOR) && floor(factor * spec->f) >= n) {
+        return csl_fail(CSL_E_RANGE, "%s: factor %g times f = %u drops all of %u rows", spec->rule,
+                        factor, spec->f, n);
+    }
     static const csl_parameter counts[] = {CSL_PARAMETER_NEIGHBOURS, CSL_PARAMETER_SELECT,
                                            CSL_PARAMETER_THETA};
     static const uint32_t excess[] = {1, 0, 0};

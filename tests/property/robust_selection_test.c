@@ -283,6 +283,51 @@ static void smea_keeps_the_earlier_of_equal_subsets(void)
     }
 }
 
+/* Rules that may trust nobody: the zero vector, and the report says so. */
+static void nothing_left_is_zero_and_told(void)
+{
+    const char *const rules[] = {"dnc", "signguard", "fltrust"};
+    for (size_t k = 0; k < sizeof rules / sizeof *rules; k++) {
+        council c = make_council(rules[k], "", 2, 5, 5);
+        for (uint32_t i = 0; i < c.n; i++) {
+            for (size_t j = 0; j < c.d; j++) {
+                /* dnc: each column has an outlier of its own; signguard: all have the median norm,
+                 * and none lies below a bound of it; fltrust: all point away from the root. */
+                c.x[i * c.d + j] = k == 2 ? -c.root[j] : i == j ? 10 : 0;
+            }
+        }
+        if (k == 0) {
+            set_parameter(&c, "sketch", 1);
+            set_parameter(&c, "iterations", 300);
+        } else if (k == 1) {
+            set_parameter(&c, "high", 1);
+        }
+        csl_aggregate_report *report = NULL;
+        CHECK_OK(decide(&c, &report));
+        CU_ASSERT(report->empty);
+        CU_ASSERT(report->dropped_count == c.n);
+        for (size_t j = 0; j < c.d; j++) {
+            CU_ASSERT(c.out[j] == 0);
+        }
+        csl_aggregate_report_destroy(report);
+        free_council(&c);
+    }
+}
+
+/* One round of dnc that drops every row could never keep one. */
+static void dnc_refuses_to_drop_all_rows(void)
+{
+    council c = make_council("dnc", "", 4, 9, 3);
+    set_parameter(&c, "factor", 2.24); /* floor(8.96) of 9 */
+    CHECK_OK(decide(&c, NULL));
+    set_parameter(&c, "factor", 2.25);
+    CHECK_STATUS(decide(&c, NULL), CSL_E_RANGE);
+    CHECK_CONTAINS(csl_error_message(), "dnc: factor 2.25 times f = 4 drops all of 9 rows");
+    c.spec.f = 3; /* 6 of 9 */
+    CHECK_OK(decide(&c, NULL));
+    free_council(&c);
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -296,6 +341,8 @@ int main(void)
          half_of_the_weight_is_too_much_for_the_median},
         {"the pivot is an institution", the_pivot_is_an_institution},
         {"smea keeps the earlier of equal subsets", smea_keeps_the_earlier_of_equal_subsets},
+        {"nothing left is zero and told", nothing_left_is_zero_and_told},
+        {"dnc refuses to drop all rows", dnc_refuses_to_drop_all_rows},
     };
     return csl_test_main("robust selection", cases, sizeof cases / sizeof *cases);
 }
