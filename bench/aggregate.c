@@ -120,8 +120,7 @@ static int take_option(const csl_bench_command *command, int option, void *conte
         o->rules = optarg;
         break;
     case 'v':
-        o->device = optarg;
-        break;
+        return csl_bench_take_device(command, optarg, &o->device);
     case 'c':
         o->csv = optarg;
         break;
@@ -390,6 +389,34 @@ static csl_status measure_shape(const aggregate_options *o,
     return status;
 }
 
+/* Which rules take which numbers of updates: said of each that does not, and refused where nothing
+ * is left to time. */
+static csl_status check_counts(const aggregate_options *o, bool first)
+{
+    size_t suited = 0;
+    for (size_t i = 0; i < o->row_count_count; i++) {
+        for (size_t r = 0; r < o->work_count; r++) {
+            uint32_t f = 0;
+            bool suits = csl_aggregate_work_suits(o->work[r], (uint32_t)o->row_counts[i], &f);
+            suited += suits;
+            if (!suits && first) {
+                fprintf(stderr, "bench aggregate: not timed: %s\n", csl_error_message());
+            }
+        }
+    }
+    return suited > 0 ? CSL_OK : csl_fail(CSL_E_RANGE, "--rules and --n leave nothing to time");
+}
+
+/* What the options name. Collective. */
+static csl_status choose_work(aggregate_options *o, csl_communicator *communicator)
+{
+    csl_status status = choose_rules(o);
+    if (status == CSL_OK) {
+        status = check_counts(o, csl_communicator_rank(communicator) == 0);
+    }
+    return csl_agree(communicator, status);
+}
+
 /* The sum over the ranks, which measure at the same time: they share the machine. */
 static csl_status
 measure_machine(const aggregate_options *o, csl_aggregate_case *c, machine_limits *machine_out)
@@ -452,7 +479,7 @@ static csl_status run(aggregate_options *o, csl_communicator *communicator)
                                           NULL};
     csl_bench_report *report = csl_bench_report_create("aggregate", columns);
     bool first = csl_communicator_rank(communicator) == 0;
-    csl_status status = report ? choose_rules(o) : csl_fail(CSL_E_NO_MEMORY, "bench aggregate");
+    csl_status status = report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "bench aggregate");
     status = status == CSL_OK && first ? csl_bench_report_check(o->csv, o->json) : status;
     status = csl_agree(communicator, status);
     if (status == CSL_OK) {
@@ -467,9 +494,6 @@ static csl_status run(aggregate_options *o, csl_communicator *communicator)
         status = csl_agree(communicator, written);
     }
     csl_bench_report_destroy(report);
-    for (size_t r = 0; r < o->work_count; r++) {
-        csl_aggregate_work_destroy(o->work[r]);
-    }
     return status;
 }
 
@@ -495,7 +519,12 @@ csl_status csl_bench_aggregate(csl_communicator *communicator, int argc, char **
     if (*code_out == 0 && o->help) {
         fputs(first ? usage_ : "", stdout);
     } else if (*code_out == 0) {
-        status = run(o, communicator);
+        status = choose_work(o, communicator);
+        *code_out = status == CSL_E_NOT_FOUND || status == CSL_E_RANGE ? 2 : 0;
+        status = status == CSL_OK ? run(o, communicator) : status;
+        for (size_t r = 0; r < o->work_count; r++) {
+            csl_aggregate_work_destroy(o->work[r]);
+        }
     }
     free(o);
     return status;

@@ -442,10 +442,15 @@ static csl_status fill_grid(grid *g)
     return csl_agree(g->world, status);
 }
 
-static csl_status run_grid(grid *g)
+/* What study and options name. Collective. */
+static csl_status describe_grid(grid *g)
 {
     CSL_TRY(csl_agree(g->world, read_study(g)));
-    CSL_TRY(csl_agree(g->world, check_names(g)));
+    return csl_agree(g->world, check_names(g));
+}
+
+static csl_status run_grid(grid *g)
+{
     CSL_TRY(choose_paths(g));
     csl_status status = fill_grid(g);
     if (csl_communicator_rank(g->world) == 0 && !g->keep) {
@@ -468,7 +473,11 @@ csl_status csl_bench_attacks(csl_communicator *communicator, int argc, char **ar
         print_help();
     }
     *code_out = code == 2 ? 2 : 0;
-    status = code == 0 ? run_grid(g) : CSL_OK;
+    if (code == 0) {
+        status = describe_grid(g);
+        *code_out = csl_study_is_refused(status) ? 2 : 0;
+        status = status == CSL_OK ? run_grid(g) : status;
+    }
     free(g->rule_list);
     free(g->attack_list);
     free(g->seed_list);

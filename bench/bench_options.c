@@ -1,5 +1,6 @@
 #include "bench_options.h"
 
+#include <consilium/device.h>
 #include <consilium/text.h>
 
 #include <errno.h>
@@ -90,5 +91,14 @@ int csl_bench_take_seconds(const csl_bench_command *command, const char *text, d
             command, "--seconds: expected a number above 0 and below 1e6, found '%s'", text);
     }
     *seconds_out = seconds;
+    return 0;
+}
+
+int csl_bench_take_device(const csl_bench_command *command, const char *text, const char **name_out)
+{
+    if (csl_device_check_name(text) != CSL_OK) {
+        return csl_bench_usage_error(command, "--%s", csl_error_message());
+    }
+    *name_out = text;
     return 0;
 }

@@ -30,5 +30,9 @@ int csl_bench_take_count(const csl_bench_command *command,
                          uint64_t *count_out);
 /* --seconds: a number above 0 and below a million. The same. */
 int csl_bench_take_seconds(const csl_bench_command *command, const char *text, double *seconds_out);
+/* --device: a name that a device could have. The same. */
+int csl_bench_take_device(const csl_bench_command *command,
+                          const char *text,
+                          const char **name_out);
 
 #endif

@@ -56,6 +56,38 @@ take_count(const csl_bench_command *command, const char *option, uint64_t most, 
     return code;
 }
 
+/* --only: names of operations. 0, or the exit code after a message. */
+static int take_names(const csl_bench_command *command, const char *list)
+{
+    const char *names[128] = {NULL};
+    size_t count = 0;
+    for (const csl_kernel_case *k = csl_kernel_cases; k->name; k++) {
+        names[count] = k->name;
+        count += k->run != NULL;
+    }
+    names[count] = NULL;
+    for (const char *at = list; at;) {
+        char name[CSL_NAME_MAX];
+        size_t length = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < CSL_NAME_MAX ? length : CSL_NAME_MAX),
+                 at);
+        bool known = false;
+        for (size_t k = 0; k < count; k++) {
+            known = known || strcmp(name, names[k]) == 0;
+        }
+        if (!known) {
+            const char *nearest = csl_nearest_name(name, names);
+            return nearest
+                       ? csl_bench_usage_error(command,
+                                               "--only: unknown operation '%s'; did you mean '%s'?",
+                                               name, nearest)
+                       : csl_bench_usage_error(command, "--only: unknown operation '%s'", name);
+        }
+        at = at[length] ? at + length + 1 : NULL;
+    }
+    return 0;
+}
+
 static int take_option(const csl_bench_command *command, int option, void *context)
 {
     kernels_options *o = context;
@@ -63,7 +95,7 @@ static int take_option(const csl_bench_command *command, int option, void *conte
     switch (option) {
     case 'o':
         o->only = optarg;
-        break;
+        return take_names(command, optarg);
     case 'b':
         return take_count(command, "batch", CSL_BATCH_MAX, &o->sizes.batch);
     case 'n':
@@ -80,8 +112,7 @@ static int take_option(const csl_bench_command *command, int option, void *conte
                                            o->sizes.window)
                    : code;
     case 'd':
-        o->device = optarg;
-        break;
+        return csl_bench_take_device(command, optarg, &o->device);
     case 't':
         return take_count(command, "threads", CSL_THREADS_MAX, &o->threads);
     case 's':
@@ -132,35 +163,6 @@ static bool is_listed(const char *list, const char *name)
         }
     }
     return false;
-}
-
-static csl_status check_names(const char *list)
-{
-    const char *names[128] = {NULL};
-    size_t count = 0;
-    for (const csl_kernel_case *k = csl_kernel_cases; k->name; k++) {
-        names[count] = k->name;
-        count += k->run != NULL;
-    }
-    names[count] = NULL;
-    for (const char *at = list; at;) {
-        char name[CSL_NAME_MAX];
-        size_t length = strcspn(at, ",");
-        snprintf(name, sizeof name, "%.*s", (int)(length < CSL_NAME_MAX ? length : CSL_NAME_MAX),
-                 at);
-        bool known = false;
-        for (size_t k = 0; k < count; k++) {
-            known = known || strcmp(name, names[k]) == 0;
-        }
-        if (!known) {
-            const char *nearest = csl_nearest_name(name, names);
-            return nearest ? csl_fail(CSL_E_NOT_FOUND, "unknown operation '%s'; did you mean '%s'?",
-                                      name, nearest)
-                           : csl_fail(CSL_E_NOT_FOUND, "unknown operation '%s'", name);
-        }
-        at = at[length] ? at + length + 1 : NULL;
-    }
-    return CSL_OK;
 }
 
 /* Milliseconds of calls during about so many seconds. */
@@ -301,9 +303,6 @@ int csl_bench_kernels(int argc, char **argv)
     csl_bench_report *report = csl_bench_report_create("kernels", columns);
     csl_kernel_bench *bench = NULL;
     csl_status status = report ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "bench kernels");
-    if (status == CSL_OK && o.only) {
-        status = check_names(o.only);
-    }
     if (status == CSL_OK) {
         status = csl_bench_report_check(o.csv, o.json);
     }

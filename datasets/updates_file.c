@@ -250,6 +250,11 @@ void csl_updates_close(csl_updates *updates)
     free(updates);
 }
 
+bool csl_updates_is_folder(const csl_updates *updates)
+{
+    return updates->is_folder;
+}
+
 uint32_t csl_updates_row_count(const csl_updates *updates)
 {
     return updates->row_count;

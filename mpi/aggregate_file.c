@@ -1,7 +1,6 @@
 /* From a file of updates to an aggregate in a file. */
 #include "aggregate_file_internal.h"
 
-#include <consilium/atomic_file.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,65 +93,6 @@ static csl_status read_weights(csl_file_aggregation *a)
     return CSL_OK;
 }
 
-/* Every .npy file of a folder is an update, so an aggregate among them would be one of the next
- * call. */
-static bool joins_updates(const char *path, const char *updates)
-{
-    char folder[CSL_PATH_MAX] = ".";
-    const char *slash = strrchr(path, '/');
-    size_t length = strlen(path);
-    if (length < 4 || strcmp(path + length - 4, ".npy") != 0) {
-        return false;
-    }
-    if (slash) {
-        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
-    }
-    return csl_same_file(folder, updates);
-}
-
-/* Rank 0, before any work: outputs can be written, and none overwrites what is read or another. */
-static csl_status check_outputs(const csl_aggregate_job *job)
-{
-    char weights[CSL_PATH_MAX] = ""; /* FILE of FILE.h5:/NAME */
-    if (job->weights_from) {
-        size_t length = strlen(job->weights_from);
-        const char *colon = strstr(job->weights_from, ":/");
-        length = colon ? (size_t)(colon - job->weights_from) : length;
-        snprintf(weights, sizeof weights, "%.*s", (int)length, job->weights_from);
-    }
-    const char *const inputs[] = {job->in, weights};
-    const struct {
-        const char *option, *name, *path;
-    } outputs[] = {{"--out", "the aggregate", job->out},
-                   {"--report", "the report", job->report},
-                   {"--memory", "the memory", job->memory}};
-    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
-        const char *path = outputs[i].path;
-        if (!path) {
-            continue;
-        }
-        CSL_TRY(csl_atomic_check(path));
-        for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) {
-            if (*inputs[k] && csl_same_file(path, inputs[k])) {
-                return csl_fail(CSL_E_INVALID_ARG, "%s: %s would replace what is read", path,
-                                outputs[i].option);
-            }
-        }
-        if (joins_updates(path, job->in)) {
-            return csl_fail(CSL_E_INVALID_ARG,
-                            "%s: the next call would take %s for an update of %s", path,
-                            outputs[i].name, job->in);
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (outputs[k].path && csl_same_file(path, outputs[k].path)) {
-                return csl_fail(CSL_E_INVALID_ARG, "%s: %s would replace %s", path,
-                                outputs[i].option, outputs[k].name);
-            }
-        }
-    }
-    return CSL_OK;
-}
-
 static csl_status open_device(csl_file_aggregation *a)
 {
     const char *resource = a->job->device;
@@ -174,27 +114,41 @@ static csl_status open_device(csl_file_aggregation *a)
     return CSL_OK;
 }
 
-/* All that can be refused before a value is read. */
-static csl_status prepare(csl_file_aggregation *a)
+/* The job itself, before a value is read. */
+static csl_status check_job(csl_file_aggregation *a)
 {
-    const csl_aggregate_job *job = a->job;
+    CSL_TRY(csl_aggregate_check(&a->job->spec, a->row_count));
+    CSL_TRY(csl_file_check_sources(a));
+    CSL_TRY(csl_file_memory_prepare(a));
+    return open_device(a);
+}
+
+static csl_status open_updates(csl_file_aggregation *a)
+{
     if (a->rank == 0) {
-        CSL_TRY(check_outputs(job));
+        CSL_TRY(csl_file_check_outputs(a->job));
     }
-    CSL_TRY(csl_updates_open(job->in, job->dataset, &a->updates));
+    CSL_TRY(csl_updates_open(a->job->in, a->job->dataset, &a->updates));
     a->row_count = csl_updates_row_count(a->updates);
     a->total = (size_t)csl_updates_column_count(a->updates);
     a->sharding = (csl_sharding){.total = a->total, .rank_count = a->rank_count};
     a->own = csl_shard_of(&a->sharding, a->rank);
-    CSL_TRY(csl_aggregate_check(&job->spec, a->row_count));
-    if (job->root >= (int64_t)a->row_count) {
-        return csl_fail(CSL_E_RANGE, "root %lld: expected a row below %u", (long long)job->root,
-                        a->row_count);
+    return CSL_OK;
+}
+
+/* All that can be refused before a value is read. Collective. */
+static csl_status prepare(csl_file_aggregation *a)
+{
+    CSL_TRY(csl_agree(a->communicator, open_updates(a)));
+    csl_status status = csl_agree(a->communicator, check_job(a));
+    bool refused =
+        status == CSL_E_NOT_FOUND || status == CSL_E_RANGE || status == CSL_E_INVALID_ARG;
+    if (refused && a->job->refused) {
+        *a->job->refused = true;
     }
-    CSL_TRY(csl_file_memory_prepare(a));
-    CSL_TRY(read_weights(a));
-    CSL_TRY(open_device(a));
-    return plan_pieces(a);
+    CSL_TRY(status);
+    status = read_weights(a);
+    return csl_agree(a->communicator, status == CSL_OK ? plan_pieces(a) : status);
 }
 
 static csl_status allocate(csl_file_aggregation *a)
@@ -390,7 +344,7 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
                               .job = job,
                               .rank = csl_communicator_rank(communicator),
                               .rank_count = csl_communicator_size(communicator)};
-    csl_status status = csl_agree(communicator, prepare(&a));
+    csl_status status = prepare(&a);
     if (status == CSL_OK) {
         status = csl_agree(communicator, allocate(&a));
     }
@@ -406,6 +360,7 @@ csl_status csl_aggregate_file(csl_communicator *communicator,
         }
     }
     if (status == CSL_OK) {
+        outcome.empty = a.report->empty;
         status = write_files(&a, &outcome.table);
     }
     if (status == CSL_OK) {

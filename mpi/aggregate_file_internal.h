@@ -32,6 +32,12 @@ typedef struct csl_file_aggregation {
     csl_aggregate_report *report;
 } csl_file_aggregation;
 
+/* aggregate_file_check.c. Rank 0, before any work: outputs can be written, and none overwrites what
+ * is read or another. Not collective. */
+CSL_MUST_CHECK csl_status csl_file_check_outputs(const csl_aggregate_job *job);
+/* What the job names and the rule has no use for, or the rule needs and the job lacks; the updates
+ * are open. Not collective. */
+CSL_MUST_CHECK csl_status csl_file_check_sources(const csl_file_aggregation *a);
 /* The report of the aggregation as one JSON object on one line; digest: of the whole aggregate. */
 CSL_MUST_CHECK csl_status csl_file_report(const csl_file_aggregation *a,
                                           const uint8_t digest[CSL_SHA256_SIZE],

@@ -405,22 +405,29 @@ add_costs(const csl_federated_run *run, const plan_data *data, double image_seco
     return csl_text_status(text);
 }
 
-static csl_status plan_on_first_rank(csl_federated_run *run, plan_data *data, csl_text *text)
+static csl_status look_at_data(csl_federated_run *run, plan_data *data)
 {
     CSL_TRY(add_files(run, data));
-    if (data->counts[0] == 0) {
-        return csl_fail(CSL_E_RANGE, "%s: no training images", run->study->data.path);
-    }
-    const csl_dataset *sample = data->sample;
-    CSL_TRY(csl_study_model_spec(run->study, sample->shape, sample->task, sample->class_count,
-                                 &run->spec));
+    return data->counts[0] > 0
+               ? CSL_OK
+               : csl_fail(CSL_E_RANGE, "%s: no training images", run->study->data.path);
+}
+
+static csl_status choose_network(csl_federated_run *run, const csl_dataset *sample)
+{
+    return csl_study_model_spec(run->study, sample->shape, sample->task, sample->class_count,
+                                &run->spec);
+}
+
+static csl_status describe_plan(csl_federated_run *run, const plan_data *data, csl_text *text)
+{
     CSL_TRY(csl_model_spec_tensors(run->spec, &run->tensors, &run->tensor_count,
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
                                   &run->federation));
     csl_run_choose_aggregators(run);
     double image_seconds = 0;
-    CSL_TRY(measure_image(run, sample, &image_seconds));
+    CSL_TRY(measure_image(run, data->sample, &image_seconds));
     csl_text_format(text,
                     "Plan of study %s: %u institutions, %llu training, %llu validation, %llu test "
                     "images; %s with %zu parameters.\n\n",
@@ -429,6 +436,15 @@ static csl_status plan_on_first_rank(csl_federated_run *run, plan_data *data, cs
                     (unsigned long long)data->counts[2], run->spec->name, run->parameter_count);
     CSL_TRY(add_memory(run, data, text));
     return add_costs(run, data, image_seconds, text);
+}
+
+/* Rank 0 alone reads the data, measures and counts. Collective. */
+static csl_status plan_on_first_rank(csl_federated_run *run, plan_data *data, csl_text *text)
+{
+    bool first = run->rank == 0;
+    CSL_TRY(csl_agree(run->communicator, first ? look_at_data(run, data) : CSL_OK));
+    CSL_TRY(csl_run_agree_on_network(run, first ? choose_network(run, data->sample) : CSL_OK));
+    return csl_agree(run->communicator, first ? describe_plan(run, data, text) : CSL_OK);
 }
 
 csl_status csl_run_plan(csl_communicator *communicator, const csl_run_options *options)
@@ -453,8 +469,7 @@ csl_status csl_run_plan(csl_communicator *communicator, const csl_run_options *o
         status = csl_run_find_cards(&run, reason, sizeof reason);
     }
     if (status == CSL_OK) {
-        status = csl_agree(communicator,
-                           run.rank == 0 ? plan_on_first_rank(&run, &data, &text) : CSL_OK);
+        status = plan_on_first_rank(&run, &data, &text);
     }
     if (status == CSL_OK && run.rank == 0) {
         csl_run_show(&run, &text);

@@ -150,6 +150,8 @@ CSL_MUST_CHECK csl_status csl_run_learn_class_names(const csl_dataset *dataset,
                                                     institution_facts *facts);
 /* Rank 0 alone. Errors: E_FORMAT (the message names both files and both lists). */
 CSL_MUST_CHECK csl_status csl_run_compare_class_names(const csl_federated_run *run);
+/* After csl_study_model_spec, where it ran: layers that do not fit are the study's fault. */
+CSL_MUST_CHECK csl_status csl_run_agree_on_network(const csl_federated_run *run, csl_status status);
 CSL_MUST_CHECK csl_status csl_run_build_model(csl_federated_run *run);
 /* From the study and the placement alone, so that what is wrong is told before data are read. */
 CSL_MUST_CHECK csl_status csl_run_open_devices(csl_federated_run *run);

@@ -6,7 +6,6 @@
 #include <consilium/partition.h>
 #include <consilium/text.h>
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,33 +13,6 @@
 #include <unistd.h>
 
 extern char **environ;
-
-/* Reads a file of at most `limit` bytes on rank 0. */
-static csl_status read_file(const char *path, size_t limit, char **bytes_out, uint64_t *size_out)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        return csl_fail(errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO, "study %s: %s", path,
-                        strerror(errno));
-    }
-    char *bytes = malloc(limit + 1);
-    if (!bytes) {
-        fclose(file);
-        return csl_fail(CSL_E_NO_MEMORY, "study %s", path);
-    }
-    size_t size = fread(bytes, 1, limit + 1, file);
-    bool failed = ferror(file);
-    int cause = errno;
-    fclose(file);
-    if (failed || size > limit) {
-        free(bytes);
-        return failed ? csl_fail(CSL_E_IO, "study %s: %s", path, strerror(cause))
-                      : csl_fail(CSL_E_FORMAT, "study %s: larger than %zu bytes", path, limit);
-    }
-    *bytes_out = bytes;
-    *size_out = size;
-    return CSL_OK;
-}
 
 /* Rank 0 reads and checks the study with its environment and overrides, and writes it out resolved;
  * that text is what every rank then parses, so all have the same study. */
@@ -53,8 +25,8 @@ static csl_status resolve_study(csl_federated_run *run, csl_text *text)
         .environment = (const char *const *)environ,
     };
     char *bytes = NULL;
-    uint64_t size = 0;
-    CSL_TRY(read_file(options->study_path, CSL_STUDY_SIZE_MAX, &bytes, &size));
+    size_t size = 0;
+    CSL_TRY(csl_study_read(options->study_path, &bytes, &size));
     csl_study *study = NULL;
     csl_status status = csl_study_parse(options->study_path, bytes, size, &sources, &study);
     free(bytes);
@@ -91,19 +63,43 @@ static csl_status share_study(csl_federated_run *run, csl_text *text)
     return CSL_OK;
 }
 
+/* Who names hostile institutions wants them to do something, or switched the attack off to compare:
+ * no reason to refuse, but an honest run should not be taken for an attacked one. */
+static void warn_of_idle_adversary(const csl_federated_run *run)
+{
+    const csl_study_adversary *adversary = &run->study->adversary;
+    bool attacks = strcmp(adversary->spec.attack, "none") != 0 ||
+                   adversary->poison.attack != CSL_DATA_ATTACK_NONE;
+    if (run->rank == 0 && adversary->institutions.count > 0 && !attacks) {
+        csl_log(CSL_LOG_WARN, "run",
+                "the study names %u hostile institution%s and no attack, so all are honest; see "
+                "adversary.attack and adversary.data",
+                adversary->institutions.count, adversary->institutions.count == 1 ? "" : "s");
+    }
+}
+
+/* Notes that the study or the options are the failure, and no data or machine. */
+static void note_refusal(const csl_federated_run *run, bool refused)
+{
+    if (refused && run->options->refused) {
+        *run->options->refused = true;
+    }
+}
+
 csl_status csl_run_load_study(csl_federated_run *run)
 {
     csl_text text = {0};
-    CSL_TRY(csl_run_check_aggregators(run)); /* the same on all ranks */
-    csl_status status = run->rank == 0 ? resolve_study(run, &text) : CSL_OK;
-    status = csl_agree(run->communicator, status);
-    bool refused = status == CSL_E_FORMAT || status == CSL_E_RANGE || status == CSL_E_NOT_FOUND;
-    if (refused && run->options->study_refused) {
-        *run->options->study_refused = true;
+    csl_status status = csl_run_check_aggregators(run); /* the same on all ranks */
+    if (status == CSL_OK && run->rank == 0) {
+        status = resolve_study(run, &text);
     }
+    status = csl_agree(run->communicator, status);
+    note_refusal(run, csl_study_is_refused(status));
     status = status == CSL_OK ? share_study(run, &text) : status;
     csl_text_clear(&text);
-    return status;
+    CSL_TRY(status);
+    warn_of_idle_adversary(run);
+    return CSL_OK;
 }
 
 static void learn_facts(const csl_dataset *dataset, institution_facts *facts)
@@ -364,9 +360,7 @@ csl_status csl_run_open_devices(csl_federated_run *run)
         status = csl_fail_context(status, "study %s", run->options->study_path);
     }
     status = csl_agree(run->communicator, status);
-    if (status == CSL_E_NOT_FOUND && run->options->study_refused) {
-        *run->options->study_refused = true; /* no device has such a name anywhere */
-    }
+    note_refusal(run, status == CSL_E_NOT_FOUND); /* no device has such a name anywhere */
     CSL_TRY(status);
     uint32_t cores = csl_communicator_local_cores(run->communicator);
     uint32_t used = csl_communicator_local_size(run->communicator) * run->study->threads;
@@ -441,9 +435,6 @@ static csl_status build_state(csl_federated_run *run)
 
 static csl_status build_parts(csl_federated_run *run)
 {
-    const institution_facts *facts = &run->facts[0];
-    CSL_TRY(csl_study_model_spec(run->study, facts->shape, (csl_task)facts->task,
-                                 facts->class_count, &run->spec));
     CSL_TRY(csl_model_spec_tensors(run->spec, &run->tensors, &run->tensor_count,
                                    &run->parameter_count));
     CSL_TRY(csl_federation_create(&run->study->federation, run->tensors, run->tensor_count,
@@ -468,8 +459,20 @@ static csl_status share_weights(csl_federated_run *run)
     return CSL_OK;
 }
 
+csl_status csl_run_agree_on_network(const csl_federated_run *run, csl_status status)
+{
+    status = csl_agree(run->communicator, status);
+    note_refusal(run, csl_study_is_refused(status) || status == CSL_E_SHAPE ||
+                          status == CSL_E_INVALID_ARG);
+    return status;
+}
+
 csl_status csl_run_build_model(csl_federated_run *run)
 {
+    const institution_facts *facts = &run->facts[0];
+    CSL_TRY(csl_run_agree_on_network(run, csl_study_model_spec(run->study, facts->shape,
+                                                               (csl_task)facts->task,
+                                                               facts->class_count, &run->spec)));
     CSL_TRY(csl_agree(run->communicator, build_parts(run)));
     CSL_TRY(csl_run_open_aggregation(run));
     CSL_TRY(csl_agree(run->communicator, csl_run_open_adversary(run)));

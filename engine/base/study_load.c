@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PLACE_SIZE = CSL_PATH_MAX + 64, ENVIRONMENT_NAME_SIZE = 128 };
 static const char environment_prefix_[] = "CONSILIUM_";
@@ -327,22 +328,57 @@ csl_status csl_study_parse(const char *name,
     return CSL_OK;
 }
 
-csl_status csl_study_load(const char *path, const csl_study_sources *sources, csl_study **study_out)
+csl_status csl_study_read(const char *path, char **bytes_out, size_t *size_out)
 {
+    struct stat info;
     FILE *file = fopen(path, "rb");
-    if (!file) {
-        return csl_fail(errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO, "%s: %s", path,
-                        strerror(errno));
+    if (!file || fstat(fileno(file), &info) != 0) {
+        csl_status status = csl_fail(errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO, "study %s: %s",
+                                     path, strerror(errno));
+        if (file) {
+            fclose(file);
+        }
+        return status;
     }
     /* One byte more than allowed tells a file that is too large from one that just fits. */
-    char *bytes = malloc(CSL_STUDY_SIZE_MAX + 1);
+    bool is_folder = S_ISDIR(info.st_mode);
+    char *bytes = is_folder ? NULL : malloc(CSL_STUDY_SIZE_MAX + 1);
     size_t size = bytes ? fread(bytes, 1, CSL_STUDY_SIZE_MAX + 1, file) : 0;
-    csl_status status = !bytes         ? csl_fail(CSL_E_NO_MEMORY, "no memory for %s", path)
-                        : ferror(file) ? csl_fail(CSL_E_IO, "%s: %s", path, strerror(errno))
-                                       : csl_study_parse(path, bytes, size, sources, study_out);
+    csl_status status = CSL_OK;
+    if (is_folder) {
+        status = csl_fail(CSL_E_FORMAT, "study %s: expected a YAML file, found a folder", path);
+    } else if (!bytes) {
+        status = csl_fail(CSL_E_NO_MEMORY, "no memory for study %s", path);
+    } else if (ferror(file)) {
+        status = csl_fail(CSL_E_IO, "study %s: %s", path, strerror(errno));
+    } else if (size > CSL_STUDY_SIZE_MAX) {
+        status = csl_fail(CSL_E_FORMAT, "study %s: expected at most %d bytes, found more", path,
+                          CSL_STUDY_SIZE_MAX);
+    }
     fclose(file);
+    if (status != CSL_OK) {
+        free(bytes);
+        return status;
+    }
+    *bytes_out = bytes;
+    *size_out = size;
+    return CSL_OK;
+}
+
+csl_status csl_study_load(const char *path, const csl_study_sources *sources, csl_study **study_out)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    CSL_TRY(csl_study_read(path, &bytes, &size));
+    csl_status status = csl_study_parse(path, bytes, size, sources, study_out);
     free(bytes);
     return status;
+}
+
+bool csl_study_is_refused(csl_status status)
+{
+    return status == CSL_E_FORMAT || status == CSL_E_RANGE || status == CSL_E_NOT_FOUND ||
+           status == CSL_E_IO;
 }
 
 void csl_study_destroy(csl_study *study)

@@ -84,6 +84,13 @@ static csl_status parse_resource(const char *resource, resource_kind *kind_out, 
     return CSL_OK;
 }
 
+csl_status csl_device_check_name(const char *resource)
+{
+    resource_kind kind = RESOURCE_HOST;
+    uint32_t index = 0;
+    return parse_resource(resource, &kind, &index);
+}
+
 static csl_status open_cuda(csl_device *device, uint32_t index)
 {
 #ifdef CSL_HAVE_CUDA

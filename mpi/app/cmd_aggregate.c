@@ -86,7 +86,8 @@ static void print_help(void)
         "  --preset paper|byzfl  defaults as the papers define them, or as ByzFL does (paper)\n"
         "  --weights equal|given|capped  ignore weights, use them, or use them cut to twice\n"
         "                      their median; only some rules accept them (equal)\n"
-        "  --weights-from FILE weights from a text file, a .npy file, or FILE.h5:/NAME\n"
+        "  --weights-from FILE weights from a text file, a .npy file, or FILE.h5:/NAME, where\n"
+        "                      they are used\n"
         "  --root ROW          index of the trusted update of fltrust\n"
         "  --dataset NAME      name of the updates in the HDF5 file (updates)\n"
         "  --report FILE       selection report as JSON: weights, scores, who was dropped and why\n"
@@ -194,6 +195,8 @@ static int take_option(aggregate_arguments *arguments, int option)
     int word = 0;
     if (option >= FIRST_PARAMETER) {
         arguments->parameters[option - FIRST_PARAMETER] = optarg;
+    } else if (option == 'D' && csl_device_check_name(optarg) != CSL_OK) {
+        return csl_app_usage_error("aggregate", "--%s", csl_error_message());
     } else if (key) {
         *texts[key - keys] = optarg;
     } else if (option == 'P') {
@@ -285,6 +288,22 @@ static csl_status specify(aggregate_arguments *arguments)
     return CSL_OK;
 }
 
+static void print_outcome(const aggregate_arguments *arguments,
+                          const csl_aggregate_outcome *outcome)
+{
+    if (!arguments->quiet) {
+        fputs(csl_text_string(&outcome->table), stdout);
+        printf("%s written; buffers of a rank %.1f MiB, %llu values of each update at a time\n",
+               arguments->job.out, (double)outcome->memory_size / 0x1p20,
+               (unsigned long long)outcome->piece_count);
+    }
+    if (outcome->empty) { /* also to who reads no table */
+        fflush(stdout);
+        fprintf(stderr, "consilium aggregate: warning: %s trusted no update: %s is zero\n",
+                arguments->job.spec.rule, arguments->job.out);
+    }
+}
+
 int csl_command_aggregate(int argc, char **argv)
 {
     aggregate_arguments arguments = {.job = {.root = -1, .device = "auto"}};
@@ -304,13 +323,13 @@ int csl_command_aggregate(int argc, char **argv)
         return CSL_EXIT_USAGE;
     }
     csl_aggregate_outcome outcome = {.memory_size = 0};
+    bool refused = false;
+    arguments.job.refused = &refused;
     status = csl_aggregate_file(communicator, &arguments.job, &outcome);
-    if (status == CSL_OK && csl_communicator_rank(communicator) == 0 && !arguments.quiet) {
-        fputs(csl_text_string(&outcome.table), stdout);
-        printf("%s written; buffers of a rank %.1f MiB, %llu values of each update at a time\n",
-               arguments.job.out, (double)outcome.memory_size / 0x1p20,
-               (unsigned long long)outcome.piece_count);
+    if (status == CSL_OK && csl_communicator_rank(communicator) == 0) {
+        print_outcome(&arguments, &outcome);
     }
     csl_text_clear(&outcome.table);
-    return csl_app_finish(status);
+    code = csl_app_finish(status);
+    return refused ? CSL_EXIT_USAGE : code;
 }

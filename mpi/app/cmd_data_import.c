@@ -45,6 +45,26 @@ static void parse_description(struct argp_state *state, const char *text, csl_da
     }
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* Options of folders say nothing of an archive. */
+static void check_folder_options(struct argp_state *state, const import_arguments *arguments)
+{
+    const csl_folder_options *folder = &arguments->folder;
+    struct stat info;
+    if ((folder->height != 0 || folder->channels != 0 || folder->patients) &&
+        stat(arguments->paths[0], &info) == 0 && !S_ISDIR(info.st_mode)) {
+        argp_error(state,
+                   "%s: --size, --colour and --patients are for folders of pictures, found no "
+                   "folder",
+                   arguments->paths[0]);
+    }
+}
+
 static error_t parse_import(int key, char *text, struct argp_state *state)
 {
     import_arguments *arguments = state->input;
@@ -84,6 +104,7 @@ static error_t parse_import(int key, char *text, struct argp_state *state)
         if (state->arg_num < 2) {
             argp_error(state, "expected IN.npz or a FOLDER, and OUT.h5");
         }
+        check_folder_options(state, arguments);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -91,7 +112,7 @@ static error_t parse_import(int key, char *text, struct argp_state *state)
 }
 
 /* Nothing that is read may be written over, nor may the result become a picture of the folder. */
-static csl_status check_paths(const import_arguments *arguments, bool is_folder)
+static csl_status check_paths(const import_arguments *arguments)
 {
     const char *in = arguments->paths[0], *out = arguments->paths[1];
     const char *patients = arguments->folder.patients;
@@ -100,7 +121,7 @@ static csl_status check_paths(const import_arguments *arguments, bool is_folder)
         return csl_fail(CSL_E_INVALID_ARG, "%s: expected another file to write to than those read",
                         out);
     }
-    if (is_folder && csl_file_is_below(out, in)) {
+    if (is_folder(in) && csl_file_is_below(out, in)) {
         return csl_fail(CSL_E_INVALID_ARG,
                         "%s: expected a file outside the folder that is read, found one in it",
                         out);
@@ -126,16 +147,8 @@ static csl_status import(const import_arguments *arguments, csl_dataset **datase
 {
     const csl_folder_options *folder = &arguments->folder;
     csl_dataset_metadata *metadata = arguments->metadata;
-    struct stat info;
-    bool is_folder = stat(arguments->paths[0], &info) == 0 && S_ISDIR(info.st_mode);
-    if (!is_folder && (folder->height != 0 || folder->channels != 0 || folder->patients)) {
-        return csl_fail(CSL_E_INVALID_ARG,
-                        "%s: --size, --colour and --patients are for folders of pictures, found no "
-                        "folder",
-                        arguments->paths[0]);
-    }
-    CSL_TRY(check_paths(arguments, is_folder));
-    if (!is_folder) {
+    CSL_TRY(check_paths(arguments));
+    if (!is_folder(arguments->paths[0])) {
         describe(metadata->split_method, "as in the archive");
         return csl_import_npz(arguments->paths[0], dataset_out);
     }

@@ -14,11 +14,48 @@
 typedef struct split_arguments {
     csl_partition_options options;
     const char *path, *out;
+    uint32_t given; /* of scheme_options, by their position */
 } split_arguments;
+
+/* Options that some schemes alone read: under another they would change nothing. */
+static const struct {
+    int key;
+    const char *option;
+    const char *schemes; /* a space around each */
+} scheme_options[] = {
+    {'a', "--alpha", " dirichlet dirichlet-balanced dirichlet-institution quantity-dirichlet "},
+    {'l', "--labels-each", " label-quantity "},
+    {'h', "--shards-each", " shards "},
+    {'g', "--sigma", " quantity-lognormal feature-noise "},
+    {'t', "--strength", " feature-scanner "},
+};
+enum { SCHEME_OPTION_COUNT = sizeof scheme_options / sizeof *scheme_options };
+
+static void note_scheme_option(split_arguments *arguments, int key)
+{
+    for (uint32_t i = 0; i < SCHEME_OPTION_COUNT; i++) {
+        arguments->given |= (uint32_t)(scheme_options[i].key == key) << i;
+    }
+}
+
+static void check_scheme_options(struct argp_state *state, const split_arguments *arguments)
+{
+    const char *scheme = csl_partition_scheme_name(arguments->options.split.scheme);
+    char word[CSL_NAME_MAX];
+    snprintf(word, sizeof word, " %s ", scheme);
+    for (uint32_t i = 0; i < SCHEME_OPTION_COUNT; i++) {
+        if ((arguments->given >> i & 1) && !strstr(scheme_options[i].schemes, word)) {
+            argp_error(state, "%s: scheme %s makes no use of it; these do: %.*s",
+                       scheme_options[i].option, scheme, (int)strlen(scheme_options[i].schemes) - 2,
+                       scheme_options[i].schemes + 1);
+        }
+    }
+}
 
 static error_t parse_more(int key, char *text, struct argp_state *state)
 {
     csl_study_split *split = &((split_arguments *)state->input)->options.split;
+    note_scheme_option(state->input, key);
     switch (key) {
     case 'a':
         split->alpha = csl_cmd_data_real(state, "--alpha", text, 1e-6, 1e9);
@@ -80,6 +117,7 @@ static error_t parse_split(int key, char *text, struct argp_state *state)
         if (!arguments->path || !arguments->out) {
             argp_error(state, "expected IN.h5 and --out DIR");
         }
+        check_scheme_options(state, arguments);
         return 0;
     default:
         return parse_more(key, text, state);

@@ -225,8 +225,8 @@ int csl_command_run(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     csl_run_options *options = &arguments.options;
     options->overrides = arguments.overrides;
-    bool study_refused = false;
-    options->study_refused = &study_refused;
+    bool refused = false;
+    options->refused = &refused;
     options->stop = &stop_signal;
     options->table = print_table;
     options->progress = arguments.quiet ? NULL : show_progress;
@@ -240,5 +240,5 @@ int csl_command_run(int argc, char **argv)
         arguments.plan ? csl_run_plan(communicator, options) : csl_run(communicator, options);
     csl_progress_clear();
     code = csl_app_finish(status);
-    return study_refused ? CSL_EXIT_USAGE : code;
+    return refused ? CSL_EXIT_USAGE : code;
 }

@@ -4,9 +4,9 @@
 
 #include <consilium/communicator.h>
 
-/* Exit codes (docs, man page): 0 success, 1 failure, 2 usage or a study that is refused, 3
- * verification failed. */
-enum { CSL_EXIT_FAILURE = 1, CSL_EXIT_USAGE = 2, CSL_EXIT_VERIFY = 3 };
+/* Exit codes (docs, man page): 0 success; 1 failure of a file or the machine, also of a file whose
+ * checksum does not hold; 2 usage: options, or a study, that cannot be done. */
+enum { CSL_EXIT_FAILURE = 1, CSL_EXIT_USAGE = 2 };
 
 typedef struct csl_command {
     const char *name;

@@ -43,11 +43,6 @@ csl_communicator *csl_app_start_mpi(double silence_seconds_max)
     return communicator;
 }
 
-static int exit_code(csl_status status)
-{
-    return status == CSL_OK ? 0 : status == CSL_E_VERIFY ? CSL_EXIT_VERIFY : CSL_EXIT_FAILURE;
-}
-
 /* What went wrong with standard output first, since leaving MPI changes errno; -1: nobody knows. */
 static int output_error;
 
@@ -61,7 +56,7 @@ static void flush_output(void)
 
 int csl_app_finish(csl_status status)
 {
-    int code = exit_code(status);
+    int code = status == CSL_OK ? 0 : CSL_EXIT_FAILURE;
     bool broken = communicator && csl_communicator_is_broken(communicator);
     if (status != CSL_OK &&
         (!communicator || broken ||
@@ -93,14 +88,15 @@ static void print_help(FILE *stream)
     for (const csl_command *command = commands; command->name; command++) {
         fprintf(stream, "  %-10s %s\n", command->name, command->summary);
     }
-    fputs("\n  --help     this text; consilium COMMAND --help for one command\n"
-          "  --version  version\n\n"
-          "A first run:\n"
-          "  consilium data synth phantom --out phantom.h5 --count 4000 --sites 8 --seed 7\n"
-          "  mpirun -n 8 consilium run phantom-8.yaml --set data.path=phantom.h5\n\n"
-          "Exit codes: 0 success, 1 failure, 2 wrong usage or a study that is refused, 3\n"
-          "verification failed.\n",
-          stream);
+    fputs(
+        "\n  --help     this text; consilium COMMAND --help for one command\n"
+        "  --version  version\n\n"
+        "A first run:\n"
+        "  consilium data synth phantom --out phantom.h5 --count 4000 --sites 8 --seed 7\n"
+        "  mpirun -n 8 consilium run phantom-8.yaml --set data.path=phantom.h5\n\n"
+        "Exit codes: 0 success; 1 failure: of a file, of the machine, on the way; 2 wrong usage:\n"
+        "options, or a study, that cannot be done whatever the files hold.\n",
+        stream);
 }
 
 static int unknown_command(const char *name)

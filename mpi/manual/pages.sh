@@ -42,7 +42,7 @@ for command in $commands; do
                 "$consilium" data "$part" --help | literal
             done
         fi
-        printf '.SH EXIT STATUS\n0 success, 1 failure, 2 wrong usage, 3 verification failed.\n'
+        printf '.SH EXIT STATUS\n0 success, 1 failure, 2 wrong usage.\n'
         printf '.SH SEE ALSO\n.BR consilium (1),\n.BR consilium\\-study (5)\n'
     } >"$folder/man1/consilium-$command.1"
 done

@@ -61,7 +61,9 @@ def make(seed):
             f["updates"], f["institutions"] = x, np.array(order, "i8")
     with h5py.File("outside.h5", "w") as f:
         f["updates"] = h5py.ExternalLink("good.h5", "/updates")
-    for folder in ("npy", "npy_double", "unequal", "objects", "fortran", "short", "half", "no_files"):
+    with h5py.File("apart.h5", "w") as f:
+        f["updates"] = (10 * np.eye(5, 7)).astype("f4")
+    for folder in ("npy", "npy_double", "unequal", "objects", "fortran", "short", "half", "big_endian", "integers", "no_files"):
         os.makedirs(folder)
     for i in range(ROWS):
         np.save("npy/site-%02d.npy" % i, x[i].reshape(1, COLUMNS))
@@ -71,6 +73,8 @@ def make(seed):
     np.save("objects/a.npy", np.array([{"code": 1}], dtype=object), allow_pickle=True)
     np.save("fortran/a.npy", np.asfortranarray(x[:2]))
     np.save("half/a.npy", x[0].astype("f2"))
+    np.save("big_endian/a.npy", x[0].astype(">f4"))
+    np.save("integers/a.npy", x[0].astype("i4"))
     np.save("short/a.npy", x[0])
     os.truncate("short/a.npy", os.path.getsize("short/a.npy") - 5)
     for folder in ("table", "table_among", "negative_extent", "huge_extents", "no_extent"):

@@ -52,13 +52,23 @@ rules=$("$consilium" aggregate --list | sed -n '/^Rules/,/^Pre/s/^  \([a-z-]*\) 
 [ "$(echo "$rules" | wc -w)" -ge 25 ] || fail "the list has too few rules: $rules"
 for rule in $rules; do
     f=2
-    case $rule in mean | weighted-mean) f=0 ;; esac
-    aggregate good.h5 --rule "$rule" --f $f --root 0 --out one.npy --threads 1
-    aggregate good.h5 --rule "$rule" --f $f --root 0 --out many.npy --threads 3 \
+    root=
+    case $rule in mean | weighted-mean) f=0 ;; fltrust) root='--root 0' ;; esac
+    # shellcheck disable=SC2086 # words
+    aggregate good.h5 --rule "$rule" --f $f $root --out one.npy --threads 1
+    # shellcheck disable=SC2086 # words
+    aggregate good.h5 --rule "$rule" --f $f $root --out many.npy --threads 3 \
         --memory-limit 700K --device host:guard
     cmp one.npy many.npy || fail "$rule: pieces, threads or the guarded device change bits"
 done
 aggregate good.h5 --rule median --pre nnm,clipping --f 2 --radius 50 --preset byzfl --out pre.h5
+
+# A rule that trusts nobody gives zero, and says so also to who reads no table.
+expect 0 'dnc trusted no update: zero.npy is zero' "$consilium" aggregate apart.h5 --rule dnc --f 2 \
+    --sketch 1 --iterations 300 --out zero.npy --quiet
+aggregate apart.h5 --rule dnc --f 2 --sketch 1 --iterations 300 --out zero.npy
+grep -q 'no update was trusted: the aggregate is zero' printed.txt || fail 'zero without a word'
+$python -c 'import numpy; assert not numpy.load("zero.npy").any()' || fail 'not zero'
 
 # Memory: pieces keep to the limit, and without one all rows are held, by rules that need them twice.
 $python "$here/aggregate_cases.py" big
@@ -109,23 +119,34 @@ refuse 2 "--threads: expected a whole number from 0 to 1024, found '1.5'" good.h
 refuse 2 'expected a size' good.h5 --memory-limit plenty
 refuse 2 'is too much' good.h5 more.h5
 expect 2 'expected FILE.h5 or FILE.npy' "$consilium" aggregate good.h5 --out result.txt
-refuse 1 'f is at most 4' good.h5 --rule krum --f 5
-refuse 1 'it needs f = 0' good.h5 --rule mean --f 1
-refuse 1 "has no parameter 'trim'" good.h5 --rule krum --f 2 --trim 1
-refuse 1 'takes no weights' good.h5 --rule median --f 2 --weights given
+# What rule and options cannot do with so many updates is wrong usage, as in a study.
+refuse 2 'f is at most 4' good.h5 --rule krum --f 5
+refuse 2 'it needs f = 0' good.h5 --rule mean --f 1
+refuse 2 "has no parameter 'trim'" good.h5 --rule krum --f 2 --trim 1
+refuse 2 'takes no weights' good.h5 --rule median --f 2 --weights given
+refuse 2 'factor 2.75 times f = 4 drops all of 11 rows' good.h5 --rule dnc --f 4 --factor 2.75
+refuse 2 "--device: expected host, host:guard, cuda:N or auto, found 'hots'; did you mean 'host'?" \
+    good.h5 --device hots
+refuse 1 'cuda:4000' good.h5 --device cuda:4000
 refuse 1 'no weights are given' npy --rule weighted-mean
-refuse 1 'needs a trusted update' good.h5 --rule fltrust --f 2
-refuse 1 'expected a row below' good.h5 --rule fltrust --f 2 --root 11
+refuse 2 'rule fltrust needs a trusted update: --root says which' good.h5 --rule fltrust --f 2
+refuse 2 '--root: expected a row below 11, found 11' good.h5 --rule fltrust --f 2 --root 11
+refuse 2 '--pivot: none of the 11 rows is of that institution' good.h5 --rule monna --f 2 --pivot 11
+# What nothing would read is refused, not ignored.
+refuse 2 '--root: rule median trusts no update' good.h5 --rule median --f 2 --root 0
+refuse 2 '--dataset: npy is a folder of .npy files' npy --dataset updates
+refuse 2 '--weights-from: mean with equal weights uses none' npy --weights-from weights.txt
+refuse 2 '--memory: rule median keeps nothing' good.h5 --rule median --f 2 --memory kept.h5
 refuse 1 'found -1' negative.h5
 refuse 1 'found nan' not_a_number.h5
 refuse 1 'found inf' infinite.h5
 refuse 1 'expected 11 weights, found 10' few_weights.h5
 printf '1 2\n3,four\n' >words.txt
-refuse 1 "words.txt: number 4: expected a number, found 'four'" npy --rule mean --weights-from words.txt
+refuse 1 "words.txt: number 4: expected a number, found 'four'" npy --rule weighted-mean --weights-from words.txt
 printf '%070d\n' 1 >long.txt
-refuse 1 'long.txt: number 1: expected a number' npy --rule mean --weights-from long.txt
+refuse 1 'long.txt: number 1: expected a number' npy --rule weighted-mean --weights-from long.txt
 seq 1025 >many.txt
-refuse 1 'many.txt: expected at most 1024 numbers, found more' npy --rule mean --weights-from many.txt
+refuse 1 'many.txt: expected at most 1024 numbers, found more' npy --rule weighted-mean --weights-from many.txt
 refuse 1 'expected 11 texts' few_names.h5
 refuse 1 'descending.h5/institutions[10]: expected an index above 10, found 9' descending.h5
 refuse 1 'twice.h5/institutions[10]: expected an index above 9, found 9' twice.h5
@@ -150,14 +171,16 @@ refuse 1 'no_extent/a.npy: expected a shape of 1..5 extents above 0 that fits in
 refuse 1 'found (999999999999999999, 999999999999999999)' huge_extents
 refuse 1 'pickled objects' objects
 refuse 1 'Fortran order' fortran
-refuse 1 "found '<f2'" half
+refuse 1 "half/a.npy: expected float32 or float64 (f4 or f8), little-endian, found '<f2'" half
+refuse 1 "expected float32 or float64 (f4 or f8), little-endian, found '>f4'" big_endian
+refuse 1 'expected float32 or float64 (f4 or f8), found 4-byte integers' integers
 refuse 1 'bytes of values' short
 refuse 1 'need at least' good.h5 --memory-limit 10K
 expect 1 'No such file or directory' "$consilium" aggregate good.h5 --out nowhere/x.h5
 expect 1 'would replace what is read' "$consilium" aggregate good.h5 --out good.h5
 cp good.h5 weights.h5
 expect 1 'would replace what is read' "$consilium" aggregate npy --weights-from weights.h5:/weights \
-    --out weights.h5
+    --weights given --out weights.h5
 # Among the updates of a folder an aggregate would be one of them in the next call.
 for option in '--out npy/aggregate.npy' '--out npy/../npy/aggregate.npy' \
     '--out new.h5 --report npy/report.npy'; do
@@ -181,7 +204,7 @@ copy_flipped packed.h5 flipped.h5 0
 refuse 1 'flipped.h5' flipped.h5
 # Over an earlier result: it stays until the new one is whole.
 cp krum.h5 kept.h5
-expect 1 'f is at most' "$consilium" aggregate good.h5 --rule krum --f 9 --out kept.h5
+expect 2 'f is at most' "$consilium" aggregate good.h5 --rule krum --f 9 --out kept.h5
 cmp krum.h5 kept.h5 || fail 'a refusal touched an earlier result'
 [ -z "$(find . -name '*.tmp')" ] || fail 'temporary files were left'
 echo 'files of other trainers are aggregated, broken ones refused'

@@ -64,7 +64,8 @@ refuse() {
     refuse '/centre[0][17]: expected a finite number, found nan' round-1.h5 $clip --memory nan.h5
     refuse "/histories: expected [7][d] of float32, found rank 2 of 8-byte floats" round-1.h5 \
         $sybils --memory double.h5
-    refuse 'keeps nothing from one call to the next' round-1.h5 --rule krum --f 1 --memory new.h5
+    expect 2 'keeps nothing from one call to the next' "$consilium" aggregate round-1.h5 --rule krum \
+        --f 1 --memory new.h5 --out refused.npy
     refuse '--memory would replace what is read' round-1.h5 $clip --memory round-1.h5
     refuse '--memory would replace the aggregate' round-1.h5 $clip --memory refused.npy
     refuse 'more than f = 1' hostile.h5 $clip --memory clip.h5

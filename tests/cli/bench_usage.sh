@@ -29,7 +29,22 @@ expect 2 "--seconds: expected a number above 0 and below 1e6, found '3s'" \
 expect 2 'expected an odd number, found 2' "$consilium" bench kernels --window 2
 expect 2 'expected at least 2' "$consilium" bench kernels --extent 1
 expect 1 'GiB free' "$consilium" bench kernels --batch 4096 --channels 4096 --extent 512
-expect 1 "did you mean 'relu_forward'?" "$consilium" bench kernels --only fill,relu_forwar
+expect 2 "did you mean 'relu_forward'?" "$consilium" bench kernels --only fill,relu_forwar
+for suite in kernels aggregate; do
+    expect 2 "consilium bench $suite: --device: expected host, host:guard, cuda:N or auto, found 'cdua:0'" \
+        "$consilium" bench $suite --device cdua:0
+done
+expect 2 "no aggregation rule is called 'medain'; did you mean 'median'?" \
+    "$consilium" bench aggregate --rules mean,medain
+# A rule that cannot do with so few updates says so; with none left there is nothing to print.
+few='bench aggregate: not timed: bulyan: 2 rows are too few for any f: it needs 4f + 3 <= n'
+expect 2 "$few" "$consilium" bench aggregate --n 2 --rules bulyan
+grep -qF 'consilium: --rules and --n leave nothing to time' complaints.txt || fail 'no reason'
+[ ! -s printed.txt ] || fail 'a heading without rows'
+expect 0 "$few" "$consilium" bench aggregate --n 2 --d 4096 --rules bulyan,mean --threads 1 --repeats 1
+grep -q '^mean  *2 ' printed.txt || fail 'mean of 2 rows was not timed'
+expect 2 'study .: expected a YAML file, found a folder' "$consilium" bench attacks --study .
+expect 2 'study none.yaml: No such file' "$consilium" bench attacks --study none.yaml
 expect 2 "--f: expected a whole number from 1 to 1023, found 'all'" \
     "$consilium" bench attacks --study study.yaml --f all
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

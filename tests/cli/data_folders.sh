@@ -56,7 +56,7 @@ mkdir hidden/train
 refuse hidden 'expected folders of classes, or train, val and test alone, found both'
 expect 2 '--size' "$consilium" data import grey refused.h5 --size 0
 expect 2 '--colour' "$consilium" data import grey refused.h5 --colour pink
-expect 1 'are for folders' "$consilium" data import grey.h5 refused.h5 --size 8
+expect 2 'are for folders' "$consilium" data import grey.h5 refused.h5 --size 8
 
 # Patients and sites from a CSV file, with what spreadsheets write.
 list() {
@@ -95,7 +95,7 @@ sed '9s/x"/x" y/' people.csv >bad.csv && refuse_list 'line 9: expected a comma o
 tr 4 '\0' <people.csv >bad.csv && refuse_list 'expected text, found a zero byte'
 : >bad.csv && refuse_list 'line 1: expected columns'
 refuse grey 'expected a file' --patients grey
-expect 1 'are for folders' "$consilium" data import grey.h5 refused.h5 --patients people.csv
+expect 2 'are for folders' "$consilium" data import grey.h5 refused.h5 --patients people.csv
 
 # Cut short anywhere and with any byte of the head inverted: refused by name, or the same pixels.
 for kind in cut:png cutjpeg:jpg; do

@@ -36,6 +36,14 @@ done
 [ -s parts/partition.json ] || fail 'no report of the partition'
 expect 1 'expected at least 9 sites, found 3' "$consilium" data split two.h5 --out nine \
     --scheme natural --institutions 9
+# An option that the scheme does not read would change nothing.
+for option in 'alpha 0.1' 'labels-each 1' 'shards-each 3' 'sigma 1' 'strength 0.5'; do
+    expect 2 "--${option% *}: scheme natural makes no use of it" "$consilium" data split two.h5 \
+        --out unused "--${option% *}" "${option#* }" --scheme natural
+done
+[ ! -e unused ] || fail 'wrong usage made a folder'
+expect 1 'found 480: 8 institutions of 60 each' "$consilium" data split two.h5 --out shards \
+    --scheme shards --shards-each 60
 expect 1 'absent.h5: No such file' "$consilium" data info absent.h5
 expect 1 'a folder' "$consilium" data validate parts
 echo 'no data set' >words.h5

@@ -62,6 +62,9 @@ expect 2 'data.path: is not set' "$consilium" run study.yaml
 expect 2 'absent.yaml: No such file' "$consilium" run absent.yaml
 head -c 4096 /dev/urandom >noise.yaml
 expect 2 'noise.yaml' "$consilium" run noise.yaml
+expect 2 'study .: expected a YAML file, found a folder' "$consilium" run .
+expect 2 'ranks that aggregate: expected ranks below 1, found 3' "$consilium" run study.yaml \
+    --set data.path=x.h5 --aggregators 0,3
 printf 'study: {a: [\n' >torn.yaml
 expect 2 'torn.yaml' "$consilium" run torn.yaml
 # Under mpirun, what is wrong with the arguments is told once, and a study by the rank that read it.

@@ -34,7 +34,8 @@ grep -q '"event":"end".*"selection_accuracy":0\.' seen/rounds.jsonl || fail 'no 
 
 # The attack begins when it is told to, and honest rounds before it are those of an honest study.
 expect 0 'from round 2' "$consilium" run study.yaml --out late --quiet --set adversary.from_round=2
-expect 0 '' "$consilium" run study.yaml --out honest --quiet --set adversary.attack=none
+expect 0 'names 1 hostile institution and no attack, so all are honest' "$consilium" run study.yaml \
+    --out honest --set adversary.attack=none
 expect 0 '' "$consilium" run study.yaml --out early --quiet --set aggregation.rule=median
 second_line() { sed -n 3p "$1/metrics.csv" | cut -d, -f3-5; }
 [ "$(second_line late)" = "$(second_line honest)" ] || fail 'an attack before its round'
@@ -55,6 +56,12 @@ expect 1 '2 of 6 updates' "$consilium" run study.yaml --out refused --quiet \
 expect 1 'loss is not finite' "$consilium" run study.yaml --out diverged --quiet \
     --set aggregation.rule=mean --set aggregation.f=0 --set adversary.attack=scaling \
     --set adversary.deviation=auto --set adversary.factor=1e15 --set evaluation.every_rounds=0
+
+# A rule that trusts nobody stands still, and says in which round.
+expect 0 'warn: run: round 2: signguard trusted none of the 6 updates, so the aggregate is zero' \
+    "$consilium" run study.yaml --out still --set aggregation.rule=signguard \
+    --set aggregation.low=1 --set aggregation.high=1
+[ "$(grep -c '"empty":true' still/rounds.jsonl)" = 2 ] || fail 'rounds.jsonl does not say empty'
 
 # A backdoor is measured, under a rule that cannot see it.
 expect 0 'taken for class 1 (success rate ' "$consilium" run study.yaml --out backdoor --quiet \
@@ -93,11 +100,11 @@ cmp grid.csv first.csv || fail 'cells were trained twice'
 expect 1 'mean, none: data.path none.h5: No such file' "$consilium" bench attacks --study study.yaml \
     --rules mean --attacks none --set data.path=none.h5
 expect 2 'expected --study' "$consilium" bench attacks --rules mean
-expect 1 'no institution is hostile' "$consilium" bench attacks --study study.yaml \
+expect 2 'no institution is hostile' "$consilium" bench attacks --study study.yaml \
     --set adversary.institutions='[]' --set adversary.attack=none
 # A mistyped name, parameter or seed is told before anything is trained, not by a column of refusals.
 refuse_grid() {
-    expect 1 "$1" "$consilium" bench attacks --study study.yaml --set rounds=1 --csv none.csv \
+    expect 2 "$1" "$consilium" bench attacks --study study.yaml --set rounds=1 --csv none.csv \
         --rules "${2:-median}" --attacks "${3:-none}" --seeds "${4:-1}"
     [ ! -e none.csv ] || fail 'a grid that is refused left a file'
 }

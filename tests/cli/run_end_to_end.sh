@@ -129,10 +129,12 @@ expect 1 'institution files' "$consilium" run study.yaml --out bad \
 expect 2 "found 'cnn-smal'; nearest is cnn-small" "$consilium" run study.yaml --out bad \
     --set model.name=cnn-smal
 layers='[{name: stem, kind: conv, channels: 4}, {name: sum, kind: add, from: stm}]'
-expect 1 "model.layers, entry 2: layer sum reads 'stm', and no layer before has that name; nearest is stem" \
+expect 2 "model.layers, entry 2: layer sum reads 'stm', and no layer before has that name; nearest is stem" \
     "$consilium" run study.yaml --out bad --set model.name=own --set "model.layers=$layers"
 layers='[{name: end, kind: linear, channels: 2}, {name: end, kind: linear, channels: 2}]'
-expect 1 'model.layers, entry 2: a second layer is named end' "$consilium" run study.yaml --out bad \
+expect 2 'model.layers, entry 2: a second layer is named end' "$consilium" run study.yaml --out bad \
+    --set model.name=own --set "model.layers=$layers"
+expect 2 'model.layers, entry 2: a second layer is named end' "$consilium" run study.yaml --plan \
     --set model.name=own --set "model.layers=$layers"
 expect 1 'cuda:9' "$consilium" run study.yaml --out bad --set device=cuda:9
 expect 2 'per_round' "$consilium" run study.yaml --out bad --set institutions.per_round=5

@@ -20,13 +20,14 @@ evaluation: {every_rounds: 1, batch: 32}
 device: host
 END
 
-# fails_once RANKS WHERE COMMAND...: non-zero, one line of ours, and it names the place.
+# fails_once RANKS WHERE COMMAND...: non-zero ($code), one line of ours, and it names the place.
 fails_once() {
     ranks=$1 place=$2
     shift 2
     began=$(date +%s)
-    ! mpirun -n "$ranks" "$consilium" run study.yaml --quiet "$@" >all.txt 2>&1 ||
-        fail "on $ranks ranks: expected a failure"
+    code=0
+    mpirun -n "$ranks" "$consilium" run study.yaml --quiet "$@" >all.txt 2>&1 || code=$?
+    [ $code != 0 ] || fail "on $ranks ranks: expected a failure"
     [ $(($(date +%s) - began)) -lt 60 ] || fail "on $ranks ranks: took too long"
     if [ "$(grep -c '^consilium:' all.txt)" != 1 ] || ! grep '^consilium:' all.txt | grep -q "$place"; then
         cat all.txt
@@ -41,8 +42,14 @@ for ranks in 1 3 8; do
     fails_once $ranks institution-02.h5 --out "cut-$ranks"
     : >sites/institution-02.h5
     fails_once $ranks institution-02.h5 --out "empty-$ranks"
+    [ $code = 1 ] || fail "an empty file: exit code $code"
+    # A file whose content is not what its checksum says is a damaged file, too.
+    copy_flipped whole.h5 sites/institution-02.h5 $(($(size_of whole.h5) / 2))
+    fails_once $ranks 'institution-02.h5: attribute content_sha256' --out "flipped-$ranks"
+    [ $code = 1 ] || fail "a checksum that does not hold: exit code $code"
     cp whole.h5 sites/institution-02.h5
     fails_once $ranks learning --out "key-$ranks" --set training.learning=1
+    [ $code = 2 ] || fail "an unknown key: exit code $code"
 done
 # Failing at once at several institutions is still one line.
 for site in 00 01 03; do

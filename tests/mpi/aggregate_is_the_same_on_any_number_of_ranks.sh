@@ -28,8 +28,12 @@ for rule in 'trimmed-mean --f 2' 'multi-krum --f 2 --pre nnm' 'bulyan --f 1'; do
     done
 done
 for rule in median krum geometric-median centered-clipping aksel dnc fltrust signguard flame; do
-    on 1 first large.h5 --rule $rule --f 2 --root 3
-    on 3 other large.h5 --rule $rule --f 2 --root 3 --memory-limit 600K
+    root=
+    [ $rule != fltrust ] || root='--root 3'
+    # shellcheck disable=SC2086 # words
+    on 1 first large.h5 --rule $rule --f 2 $root
+    # shellcheck disable=SC2086
+    on 3 other large.h5 --rule $rule --f 2 $root --memory-limit 600K
     grep -q ' 4096 values of each' other.log || fail "$rule: not in pieces"
     compare "$rule in pieces on 3 ranks"
 done
@@ -43,8 +47,9 @@ refuse() {
     [ "$(grep -c -F -e "$text" none.log)" = 1 ] || { cat none.log; fail "$*: not one '$text'"; }
     [ ! -e none.h5 ] || fail "$*: something was written"
 }
-refuse 3 1 'f is at most 3' large.h5 --rule krum --f 4
+refuse 3 2 'f is at most 3' large.h5 --rule krum --f 4
 refuse 4 2 "did you mean 'krum'?" large.h5 --rule krun
+refuse 4 2 '--root: rule krum trusts no update' large.h5 --rule krum --f 2 --root 1
 refuse 4 1 'absent.h5' absent.h5
 copy_cut large.h5 cut.h5 100000
 refuse 3 1 'cut.h5' cut.h5

@@ -243,7 +243,8 @@ static void missing_and_huge_files_are_refused(void)
     fclose(file);
     CHECK_STATUS(csl_study_load(path, NULL, &study), CSL_E_FORMAT);
     CHECK_CONTAINS(csl_error_message(), "at most 1048576");
-    CHECK_STATUS(csl_study_load(csl_test_directory(), NULL, &study), CSL_E_IO);
+    CHECK_STATUS(csl_study_load(csl_test_directory(), NULL, &study), CSL_E_FORMAT);
+    CHECK_CONTAINS(csl_error_message(), "expected a YAML file, found a folder");
     CU_ASSERT_PTR_NULL(study);
 }
 

@@ -21,6 +21,8 @@ CSL_API CSL_MUST_CHECK csl_status csl_updates_open(const char *path,
                                                    const char *dataset,
                                                    csl_updates **updates_out);
 CSL_API void csl_updates_close(csl_updates *updates);
+/* Of .npy files, where a dataset's name means nothing. */
+CSL_API bool csl_updates_is_folder(const csl_updates *updates);
 CSL_API uint32_t csl_updates_row_count(const csl_updates *updates);
 CSL_API uint64_t csl_updates_column_count(const csl_updates *updates);
 /* Where row `row` comes from: "file.h5/updates[3]" or "folder/site-3.npy"; lent. */

@@ -179,13 +179,20 @@ typedef struct csl_study_sources {
 CSL_API CSL_MUST_CHECK csl_status csl_study_load(const char *path,
                                                  const csl_study_sources *sources,
                                                  csl_study **study_out);
-/* The same from memory; `name` stands for the file in messages. */
+/* The bytes of a study file alone, to be freed. Errors: E_NOT_FOUND, E_IO, E_FORMAT (a folder, or
+ * too large), E_NO_MEMORY. */
+CSL_API CSL_MUST_CHECK csl_status csl_study_read(const char *path,
+                                                 char **bytes_out,
+                                                 size_t *size_out);
+/* A study from memory; `name` stands for the file in messages. */
 CSL_API CSL_MUST_CHECK csl_status csl_study_parse(const char *name,
                                                   const void *bytes,
                                                   size_t size,
                                                   const csl_study_sources *sources,
                                                   csl_study **study_out);
 CSL_API void csl_study_destroy(csl_study *study);
+/* Whether such a failure to load says that the study cannot be used, not that memory is short. */
+CSL_API bool csl_study_is_refused(csl_status status);
 
 /* Every key with its value, in YAML that loads back to the same study. */
 CSL_API CSL_MUST_CHECK csl_status csl_study_write(const csl_study *study, csl_text *text);

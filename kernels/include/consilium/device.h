@@ -49,6 +49,9 @@ CSL_API CSL_MUST_CHECK csl_status csl_device_open(const char *resource,
                                                   uint32_t threads,
                                                   csl_device **device_out);
 CSL_API void csl_device_close(csl_device *device);
+/* Whether a device could be called so, wherever it may be. Errors: E_NOT_FOUND (the message names
+ * the nearest). */
+CSL_API CSL_MUST_CHECK csl_status csl_device_check_name(const char *resource);
 
 /*
  * Cores that this process may use, at least 1: those of its affinity, at most what its control

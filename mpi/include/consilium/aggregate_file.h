@@ -32,6 +32,7 @@ typedef struct csl_aggregate_job {
     uint32_t threads;      /* 0: the node's cores over its ranks */
     uint64_t memory_limit; /* bytes of a rank; 0: half of the node's memory over its ranks */
     csl_aggregate_spec spec;
+    bool *refused; /* set where this job is the failure, not a file or the machine; may be NULL */
 } csl_aggregate_job;
 
 /* What was done, on every rank; table is for people, on rank 0. */
@@ -39,14 +40,16 @@ typedef struct csl_aggregate_outcome {
     csl_text table;
     uint64_t memory_size; /* bytes by the formula above */
     uint64_t piece_count; /* columns at a time */
+    bool empty;           /* the rule trusted no update: the aggregate is zero */
 } csl_aggregate_outcome;
 
 /* Collective. Refuses what can be refused before values are read; nothing is at `out` unless it is
  * complete, and `memory` is replaced last, after the other files are there: a call that fails can
  * be repeated. Errors: those of csl_updates_open, csl_numbers_read, csl_kept_open, csl_aggregate;
- * E_INVALID_ARG (a memory for a rule that keeps nothing, outputs that would replace each other or
- * what is read), E_RANGE (limit too small), E_IO, E_NO_MEMORY, E_NO_DEVICE. The caller clears the
- * outcome's table. */
+ * E_INVALID_ARG (a memory for a rule that keeps nothing, a root for one that trusts no row or none
+ * for one that does, weights for one that uses none, a dataset of a folder, outputs that would
+ * replace each other or what is read), E_RANGE (limit too small), E_IO, E_NO_MEMORY, E_NO_DEVICE.
+ * The caller clears the outcome's table. */
 CSL_API CSL_MUST_CHECK csl_status csl_aggregate_file(csl_communicator *communicator,
                                                      const csl_aggregate_job *job,
                                                      csl_aggregate_outcome *outcome_out);

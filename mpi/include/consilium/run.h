@@ -37,7 +37,7 @@ typedef struct csl_run_options {
     const char *study_path;
     const char *const *overrides; /* [override_count] "training.lr=0.1" */
     size_t override_count;
-    bool *study_refused;         /* set where the study itself is the failure; may be NULL */
+    bool *refused;               /* set where study or options are the failure; may be NULL */
     const char *directory;       /* run directory; NULL: "runs/" and the study's name */
     bool overwrite;              /* an existing run in it is replaced when this one is complete */
     bool verbose;                /* also the table of ranks */
