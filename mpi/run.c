@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Between two steps, so that a launcher need not kill what does not hear. Collective. */
+static csl_status check_stop(const csl_federated_run *run)
+{
+    return csl_agree(run->communicator, csl_run_heed_stop(run));
+}
+
 static csl_status set_up(csl_federated_run *run)
 {
     CSL_TRY(csl_run_load_study(run));
@@ -17,10 +23,14 @@ static csl_status set_up(csl_federated_run *run)
     CSL_TRY(csl_run_open_devices(run)); /* a wrong one is told before data are read */
     CSL_TRY(csl_agree(run->communicator, run->rank == 0 ? csl_run_claim_directory(run) : CSL_OK));
     CSL_TRY(csl_broadcast(run->communicator, run->directory, sizeof run->directory, 0));
+    CSL_TRY(check_stop(run));
     CSL_TRY(csl_run_prepare_data(run));
+    CSL_TRY(check_stop(run));
     CSL_TRY(csl_run_open_institutions(run));
+    CSL_TRY(check_stop(run));
     CSL_TRY(csl_run_build_model(run));
     CSL_TRY(csl_run_share_devices(run));
+    CSL_TRY(check_stop(run));
     csl_status status = CSL_OK;
     if (run->rank == 0) {
         status = csl_run_open_outputs(run);

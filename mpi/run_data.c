@@ -57,6 +57,7 @@ static csl_status write_parts(csl_federated_run *run,
     CSL_TRY(csl_partition_check_folder(run->data_directory, plan->institution_count,
                                        run->study->data.path));
     for (uint32_t i = 0; i < plan->institution_count; i++) {
+        CSL_TRY(csl_run_heed_stop(run));
         CSL_TRY(csl_partition_write(pool, metadata, plan, i, run->data_directory, run->files[i]));
     }
     snprintf(path, sizeof path, "%s/institutions.json", run->directory);

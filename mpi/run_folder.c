@@ -59,7 +59,13 @@ static csl_status make_folders(char *path, bool *made_out)
     if (!*made_out && errno != EEXIST) {
         return csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno));
     }
-    return CSL_OK;
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        return csl_fail(CSL_E_IO, "%s: expected a folder or nothing, found a file", path);
+    }
+    return access(path, W_OK | X_OK) == 0
+               ? CSL_OK
+               : csl_fail(CSL_E_IO, "folder %s: %s", path, strerror(errno));
 }
 
 /* Files of a run in one of its folders, as scandir gives them; 0 where there are none. */
@@ -94,8 +100,16 @@ static void clear_folder(const char *folder, const char *prefix)
     rmdir(folder);
 }
 
-/* Takes away what a run wrote, and the folder if nothing else is in it. */
-static void clear_run(const char *directory)
+/* csl_same_file of what exists, which keeps the last error: the one that ends the run. */
+static bool are_one(const char *path, const char *other)
+{
+    struct stat info[2];
+    return stat(path, &info[0]) == 0 && stat(other, &info[1]) == 0 &&
+           info[0].st_dev == info[1].st_dev && info[0].st_ino == info[1].st_ino;
+}
+
+/* Takes away what a run wrote, but not the data that it read from such a folder. */
+static void clear_files(const char *directory, const char *data)
 {
     char path[CSL_PATH_MAX];
     for (size_t i = 0; i < FILES; i++) {
@@ -104,11 +118,10 @@ static void clear_run(const char *directory)
         }
     }
     for (size_t i = 0; i < FOLDERS; i++) {
-        if (join(directory, folders[i].name, path) == CSL_OK) {
+        if (join(directory, folders[i].name, path) == CSL_OK && !are_one(path, data)) {
             clear_folder(path, folders[i].prefix);
         }
     }
-    rmdir(directory);
 }
 
 /* What a run would replace in a folder, NULL if nothing. Institution files that this run reads are
@@ -176,7 +189,7 @@ static csl_status stage(csl_federated_run *run)
     if (stat(path, &info) == 0 && csl_same_file(path, run->study->data.path)) {
         return refuse_input(run->study->data.path);
     }
-    clear_run(run->directory); /* of an earlier attempt */
+    clear_files(run->directory, run->study->data.path); /* of an earlier attempt */
     return CSL_OK;
 }
 
@@ -203,13 +216,18 @@ csl_status csl_run_claim_directory(csl_federated_run *run)
     } else {
         snprintf(run->directory, CSL_PATH_MAX, "%s", run->home);
     }
-    return make_folders(run->directory, &run->made_directory);
+    CSL_TRY(make_folders(run->directory, &run->made_directory));
+    run->claimed = true;
+    return CSL_OK;
 }
 
 void csl_run_abandon_directory(const csl_federated_run *run)
 {
+    if (run->claimed) { /* nothing of a run was in it, so all there is now is of this one */
+        clear_files(run->directory, run->study->data.path);
+    }
     if (run->made_directory) {
-        clear_run(run->directory);
+        rmdir(run->directory); /* stays where anything is in it */
     }
 }
 

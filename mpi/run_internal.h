@@ -123,6 +123,7 @@ typedef struct csl_federated_run {
     adversary_state adversary;
     const float *const *used_rows;      /* this rank's coordinates of what the rule got last */
     char (*device_names)[CSL_NAME_MAX]; /* [ranks] on rank 0 of a verbose run */
+    bool claimed;                       /* rank 0: what the folder holds of a run is of this one */
     bool made_directory;                /* rank 0: the run's folder was not there before */
     uint32_t *sampled;                  /* [per_round] */
     training_report *reports;           /* [institutions], rank 0 */
@@ -168,6 +169,8 @@ CSL_MUST_CHECK csl_status csl_run_check_images(const char *path, const csl_datas
 /* run_train.c */
 CSL_MUST_CHECK csl_status csl_run_train_round(csl_federated_run *run, uint32_t round);
 bool csl_run_is_stopped(const csl_federated_run *run);
+/* Before the first round, wherever much is done at once. Not collective. Errors: E_STATE. */
+CSL_MUST_CHECK csl_status csl_run_heed_stop(const csl_federated_run *run);
 void csl_run_show_progress(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_report(csl_federated_run *run);
 

@@ -122,6 +122,7 @@ static void learn_facts(const csl_dataset *dataset, institution_facts *facts)
 static csl_status open_institution(csl_federated_run *run, local_institution *local)
 {
     const char *path = run->files[local->index];
+    CSL_TRY(csl_run_heed_stop(run));
     CSL_TRY(csl_dataset_read(path, &local->dataset));
     if (!local->dataset->site[0]) { /* messages and tables name it as a split would */
         csl_partition_site_name(local->index, run->study->institutions.count, local->dataset->site);
@@ -366,9 +367,10 @@ csl_status csl_run_open_devices(csl_federated_run *run)
     uint32_t used = csl_communicator_local_size(run->communicator) * run->study->threads;
     if (run->rank == 0 && used > cores && strncmp(run->device_name, "host", 4) == 0) {
         csl_log(CSL_LOG_WARN, "run",
-                "%u ranks with %u thread%s each share %u core%s of %s; expect it to be slower "
-                "than with fewer ranks",
-                csl_communicator_local_size(run->communicator), run->study->threads,
+                "%u rank%s with %u thread%s each share %u core%s of %s; expect it to be slower "
+                "than with fewer",
+                csl_communicator_local_size(run->communicator),
+                csl_communicator_local_size(run->communicator) == 1 ? "" : "s", run->study->threads,
                 run->study->threads == 1 ? "" : "s", cores, cores == 1 ? "" : "s",
                 csl_communicator_host(run->communicator, 0));
     }

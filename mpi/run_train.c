@@ -14,6 +14,13 @@ bool csl_run_is_stopped(const csl_federated_run *run)
     return run->options->stop && *run->options->stop != 0;
 }
 
+csl_status csl_run_heed_stop(const csl_federated_run *run)
+{
+    return csl_run_is_stopped(run)
+               ? csl_fail(CSL_E_STATE, "stopped by a signal before the first round")
+               : CSL_OK;
+}
+
 /* Mean of the latest losses of the ranks, and how far their institutions are. */
 static csl_run_progress measure_progress(const csl_federated_run *run)
 {

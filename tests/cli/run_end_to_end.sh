@@ -141,6 +141,11 @@ expect 2 'per_round' "$consilium" run study.yaml --out bad --set institutions.pe
 expect 1 'folder' "$consilium" run study.yaml --out study.yaml/inside
 [ ! -e bad ] ||
     fail 'a run that could not start left results'
+# A folder that was there before stays as empty as it was, and free for the next attempt.
+mkdir there
+expect 2 'a second layer is named end' "$consilium" run study.yaml --out there \
+    --set model.name=own --set "model.layers=$layers"
+[ -z "$(ls -A there)" ] || fail 'a run that could not start left something in a folder'
 # Options that only together make no sense, said as a study error, by a plan too.
 for plan in '' --plan; do
     # shellcheck disable=SC2086 # none or one word

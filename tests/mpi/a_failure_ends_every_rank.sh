@@ -154,6 +154,20 @@ for rank in $ranks; do
         [ $waited -lt 5 ] || { kill -KILL $ranks; fail "interrupted: process $rank was left behind"; }
     done
 done
+# Before the first round, too, while institutions are cut, and the folder is as free as before.
+# mpirun kills after two seconds what does not end by itself.
+expect 0 '' "$consilium" data synth phantom --out large.h5 --count 20000 --size 16 --seed 3
+mpirun -n 2 "$consilium" run study.yaml --out early --quiet --set data.path=large.h5 \
+    --set institutions.count=1000 --set data.split.min_size=1 >early.rounds 2>early.txt &
+job=$!
+while [ ! -d early/institutions ]; do
+    kill -0 $job || fail 'early: no institutions were cut'
+done
+kill -INT $job
+ends_soon early
+grep -q '^consilium: .*stopped by a signal before the first round' early.txt ||
+    { cat early.txt; fail 'a signal before the first round was not told'; }
+[ ! -e early ] || fail 'a run that was stopped before its first round left its folder'
 # Alone, without mpirun.
 "$consilium" run study.yaml --out alone --quiet --set rounds=100000 >alone.rounds 2>alone.txt &
 job=$!
