@@ -3,9 +3,11 @@
 #include <consilium/atomic_file.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void silence(void)
 {
@@ -24,6 +26,11 @@ csl_status csl_h5_open(const char *path, csl_h5_file *file_out)
         return csl_fail(CSL_E_FORMAT, "%s: expected a file, found %s", path,
                         S_ISDIR(info.st_mode) ? "a folder" : "a special file");
     }
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC); /* HDF5 does not say why it cannot */
+    if (descriptor < 0) {
+        return csl_fail(CSL_E_IO, "%s: %s", path, strerror(errno));
+    }
+    close(descriptor);
     silence();
     hid_t access_list = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fclose_degree(access_list, H5F_CLOSE_STRONG);

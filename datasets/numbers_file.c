@@ -16,7 +16,8 @@ static csl_status read_npy(const char *path, double **values_out, size_t *count_
     double *values = NULL;
     csl_status status = CSL_OK;
     if (npy.count < 1 || npy.count > CSL_ROWS_MAX) {
-        status = csl_fail(CSL_E_RANGE, "%s: expected 1 to %d numbers", path, CSL_ROWS_MAX);
+        status = csl_fail(CSL_E_RANGE, "%s: expected 1 to %d numbers, found %llu", path,
+                          CSL_ROWS_MAX, (unsigned long long)npy.count);
     } else {
         values = calloc(count, sizeof *values);
         status = values ? csl_npy_read(&npy, 0, count, values)
@@ -45,7 +46,8 @@ read_hdf5(const char *path, const char *name, double **values_out, size_t *count
     csl_status status = csl_h5_look(&file, name, &array);
     double *values = NULL;
     if (status == CSL_OK && (array.count < 1 || array.count > CSL_ROWS_MAX)) {
-        status = csl_fail(CSL_E_RANGE, "%s:%s: expected 1 to %d numbers", path, name, CSL_ROWS_MAX);
+        status = csl_fail(CSL_E_RANGE, "%s:%s: expected 1 to %d numbers, found %llu", path, name,
+                          CSL_ROWS_MAX, (unsigned long long)array.count);
     }
     if (status == CSL_OK) {
         values = calloc(array.count, sizeof *values);

@@ -88,7 +88,9 @@ static csl_status find_directory(const csl_zip *zip, directory *found)
         at--;
     }
     if (status == CSL_OK && at == 0) {
-        status = csl_fail(CSL_E_FORMAT, "%s: expected a whole ZIP archive, found no directory",
+        status = csl_fail(CSL_E_FORMAT,
+                          "%s: expected a whole ZIP archive, found no directory of members at "
+                          "its end",
                           zip->path);
     }
     if (status == CSL_OK) {
