@@ -157,8 +157,9 @@ static int parse(int argc, char **argv, bool speaks, aggregate_options *o)
 static csl_status add_name(aggregate_options *o, const char *name, size_t length)
 {
     if (o->work_count == RULES_MAX || length == 0 || length >= CSL_NAME_MAX) {
-        return csl_fail(CSL_E_RANGE, "--rules: expected at most %d names of 1 to %d characters",
-                        RULES_MAX, CSL_NAME_MAX - 1);
+        return csl_fail(CSL_E_RANGE,
+                        "--rules: expected at most %d names of 1 to %d characters, found '%.80s'",
+                        RULES_MAX, CSL_NAME_MAX - 1, o->rules);
     }
     memcpy(o->names[o->work_count], name, length);
     o->work_count++;

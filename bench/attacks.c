@@ -201,6 +201,16 @@ static csl_status read_study(grid *g)
     return g->results ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "results");
 }
 
+static csl_status make_folder(const char *path)
+{
+    struct stat info;
+    if (mkdir(path, 0777) == 0 || (stat(path, &info) == 0 && S_ISDIR(info.st_mode))) {
+        return CSL_OK;
+    }
+    return csl_fail(CSL_E_IO, "--keep %s: %s", path,
+                    errno == EEXIST ? "expected a folder, found a file" : strerror(errno));
+}
+
 static csl_status choose_paths(grid *g)
 {
     csl_status status = CSL_OK;
@@ -209,6 +219,7 @@ static csl_status choose_paths(grid *g)
         snprintf(g->folder, sizeof g->folder, "%s/consilium-attacks-XXXXXX", base ? base : "/tmp");
         if (g->keep) {
             snprintf(g->folder, sizeof g->folder, "%s", g->keep);
+            status = make_folder(g->folder);
         } else if (!mkdtemp(g->folder)) {
             status = csl_fail(CSL_E_IO, "%s: no folder can be made there", g->folder);
         }

@@ -31,7 +31,7 @@ static int option_error(const csl_bench_command *command, char **argv)
     const char *names[OPTIONS_MAX + 1] = {0};
     size_t count = 0;
     for (const struct option *option = command->options; option->name; option++) {
-        if (optopt != 0 && option->val == optopt) {
+        if (optopt != 0 && option->val == optopt && strncmp(given, "--", 2) == 0) {
             return csl_bench_usage_error(command, "option --%s %s", option->name,
                                          option->has_arg ? "needs a value" : "takes no value");
         }
@@ -55,7 +55,7 @@ int csl_bench_parse(
     int code = 0;
     opterr = 0;
     optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, ":", command->options, NULL)) != -1) {
+    while (code == 0 && (option = getopt_long(argc, argv, ":h", command->options, NULL)) != -1) {
         code = option == '?' || option == ':' ? option_error(command, argv)
                                               : take(command, option, context);
     }

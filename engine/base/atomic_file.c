@@ -36,6 +36,9 @@ static csl_status resolve(const char *path, char resolved[CSL_PATH_MAX])
     char folder[CSL_PATH_MAX];
     const char *name = NULL;
     struct stat info;
+    if (!*path) {
+        return csl_fail(CSL_E_INVALID_ARG, "expected the name of a file to write to, found ''");
+    }
     CSL_TRY(split_path(path, folder, &name));
     if (stat(path, &info) == 0) {
         if (!S_ISREG(info.st_mode)) {

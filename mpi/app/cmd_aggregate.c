@@ -191,12 +191,20 @@ static int take_option(aggregate_arguments *arguments, int option)
                             &arguments->pre, &job->weights_from, &job->dataset,
                             &job->report,    &job->device,       &job->memory};
     static const char keys[] = "iorpWdjDM";
+    static const char paths[] = "ioWjM";
+    static const char *const path_names[] = {"in", "out", "weights-from", "report", "memory"};
     const char *key = strchr(keys, option);
     int word = 0;
     if (option >= FIRST_PARAMETER) {
         arguments->parameters[option - FIRST_PARAMETER] = optarg;
     } else if (option == 'D' && csl_device_check_name(optarg) != CSL_OK) {
         return csl_app_usage_error("aggregate", "--%s", csl_error_message());
+    } else if (option == 'd' && (!*optarg || strlen(optarg) >= CSL_NAME_MAX)) {
+        return csl_app_usage_error("aggregate", "--dataset: expected a name of 1 to %d bytes",
+                                   CSL_NAME_MAX - 1);
+    } else if (key && strchr(paths, option)) {
+        return csl_app_take_path("aggregate", path_names[strchr(paths, option) - paths], optarg,
+                                 texts[key - keys]);
     } else if (key) {
         *texts[key - keys] = optarg;
     } else if (option == 'P') {
@@ -231,7 +239,7 @@ static int parse(int argc, char **argv, aggregate_arguments *arguments)
     opterr = 0;
     optind = 1;
     int option = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         int code = option == '?' || option == ':'
                        ? csl_app_unknown_option("aggregate", argv, options)
                        : take_option(arguments, option);
@@ -246,11 +254,11 @@ static int parse(int argc, char **argv, aggregate_arguments *arguments)
         return csl_app_usage_error("aggregate", "one file or folder at a time: '%s' is too much",
                                    argv[optind]);
     }
-    if (!job->in || !job->out) {
+    if (!job->in || !*job->in || !job->out) {
         return csl_app_usage_error("aggregate", "expected %s",
-                                   job->in    ? "--out FILE for the aggregate"
-                                   : job->out ? "UPDATES, a file or a folder"
-                                              : "UPDATES and --out FILE");
+                                   job->in && *job->in ? "--out FILE for the aggregate"
+                                   : job->out          ? "UPDATES, a file or a folder"
+                                                       : "UPDATES and --out FILE");
     }
     if (!has_ending(job->out, ".h5") && !has_ending(job->out, ".npy")) {
         return csl_app_usage_error("aggregate", "--out: expected FILE.h5 or FILE.npy, found '%s'",

@@ -33,6 +33,14 @@ uint64_t csl_cmd_data_number(
     return value;
 }
 
+const char *csl_cmd_data_path(struct argp_state *state, const char *name, const char *text)
+{
+    if (!*text) {
+        argp_error(state, "%s: expected a name, found ''", name);
+    }
+    return text;
+}
+
 double csl_cmd_data_real(
     struct argp_state *state, const char *name, const char *text, double low, double high)
 {
@@ -55,7 +63,7 @@ static error_t parse_synth(int key, char *text, struct argp_state *state)
     csl_phantom_options *options = &arguments->options;
     switch (key) {
     case 'o':
-        arguments->out = text;
+        arguments->out = csl_cmd_data_path(state, "--out", text);
         return 0;
     case 'n':
         options->count = csl_cmd_data_number(state, "--count", text, 1, UINT32_MAX);
@@ -78,7 +86,10 @@ static error_t parse_synth(int key, char *text, struct argp_state *state)
         options->seed = csl_cmd_data_number(state, "--seed", text, 0, UINT64_MAX);
         return 0;
     case ARGP_KEY_ARG:
-        if (arguments->kind || strcmp(text, "phantom") != 0) {
+        if (arguments->kind) {
+            argp_error(state, "'%s' is too much", text);
+        }
+        if (strcmp(text, "phantom") != 0) {
             argp_error(state, "expected 'phantom', found '%s'", text);
         }
         arguments->kind = text;
@@ -116,9 +127,11 @@ static int run_synth(int argc, char **argv)
     csl_dataset *dataset = NULL;
     csl_status status = metadata ? csl_atomic_check(arguments.out)
                                  : csl_fail(CSL_E_NO_MEMORY, "%s: no memory", arguments.out);
-    if (status != CSL_OK || csl_phantom_create(&arguments.options, &dataset) != CSL_OK) {
+    status = status == CSL_OK ? csl_phantom_create(&arguments.options, &dataset) : status;
+    if (status != CSL_OK) {
         free(metadata);
-        return csl_cmd_data_fail();
+        int code = csl_cmd_data_fail();
+        return status == CSL_E_RANGE ? CSL_EXIT_USAGE : code; /* options that do not go together */
     }
     snprintf(metadata->study_id, CSL_TEXT_MAX, "phantom-%" PRIu64, arguments.options.seed);
     snprintf(metadata->licence, CSL_TEXT_MAX, "CC0-1.0");
@@ -157,7 +170,7 @@ static void print_help(FILE *stream)
 int csl_command_data(int argc, char **argv)
 {
     argp_err_exit_status = 2;
-    if (argc >= 2 && strcmp(argv[1], "--help") == 0) {
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         print_help(stdout);
         return 0;
     }

@@ -18,5 +18,8 @@ uint64_t csl_cmd_data_number(
     struct argp_state *state, const char *name, const char *text, uint64_t low, uint64_t high);
 double csl_cmd_data_real(
     struct argp_state *state, const char *name, const char *text, double low, double high);
+/* The name of a file or folder, which an unset variable of a shell would leave empty: argp's usage
+ * error then. */
+const char *csl_cmd_data_path(struct argp_state *state, const char *name, const char *text);
 
 #endif

@@ -86,7 +86,7 @@ static error_t parse_import(int key, char *text, struct argp_state *state)
         parse_size(state, text, &arguments->folder);
         return 0;
     case 'p':
-        arguments->folder.patients = text;
+        arguments->folder.patients = csl_cmd_data_path(state, "--patients", text);
         return 0;
     case 'c':
         if (strcmp(text, "grey") != 0 && strcmp(text, "rgb") != 0) {
@@ -98,7 +98,8 @@ static error_t parse_import(int key, char *text, struct argp_state *state)
         if (state->arg_num >= 2) {
             argp_error(state, "expected IN and OUT.h5, found '%s' too", text);
         }
-        arguments->paths[state->arg_num] = text;
+        arguments->paths[state->arg_num] =
+            csl_cmd_data_path(state, state->arg_num == 0 ? "IN" : "OUT.h5", text);
         return 0;
     case ARGP_KEY_END:
         if (state->arg_num < 2) {

@@ -28,7 +28,7 @@ static error_t parse_info(int key, char *text, struct argp_state *state)
         if (arguments->path) {
             argp_error(state, "expected one file, found '%s' too", text);
         }
-        arguments->path = text;
+        arguments->path = csl_cmd_data_path(state, "FILE", text);
         return 0;
     case ARGP_KEY_END:
         if (!arguments->path) {

@@ -93,7 +93,7 @@ static error_t parse_split(int key, char *text, struct argp_state *state)
     split_arguments *arguments = state->input;
     switch (key) {
     case 'o':
-        arguments->out = text;
+        arguments->out = csl_cmd_data_path(state, "--out", text);
         return 0;
     case 'c':
         if (csl_partition_scheme_find(text, &arguments->options.split.scheme) != CSL_OK) {
@@ -111,7 +111,7 @@ static error_t parse_split(int key, char *text, struct argp_state *state)
         if (arguments->path) {
             argp_error(state, "expected one pool, found '%s' too", text);
         }
-        arguments->path = text;
+        arguments->path = csl_cmd_data_path(state, "IN.h5", text);
         return 0;
     case ARGP_KEY_END:
         if (!arguments->path || !arguments->out) {

@@ -117,7 +117,7 @@ int csl_command_info(int argc, char **argv)
     opterr = 0;
     optind = 1;
     int option = 0;
-    while ((option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
         if (option == 'h') {
             fputs("Usage: consilium info [--json]\n"
                   "Show the build, the devices found here, libraries with versions, and limits.\n\n"

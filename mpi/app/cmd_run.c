@@ -47,7 +47,7 @@ static void print_help(void)
           "                    is copied to it in pieces (half of what is free)\n"
           "  --quiet           no progress on standard error\n"
           "  -v, --verbose     say what happens in more detail, and which rank runs where\n"
-          "      --help        this text\n\n"
+          "  -h, --help        this text\n\n"
           "In the folder afterwards: model.h5 (best by validation), model-last.h5, metrics.csv (a\n"
           "line per round), rounds.jsonl (the same for machines), study.yaml (every key as used),\n"
           "institutions/ (each institution's data), cross-site.csv, updates/ where the study\n"
@@ -148,8 +148,7 @@ static int take_option(run_arguments *arguments, int option, char **argv)
         arguments->overrides[options->override_count++] = optarg;
         return 0;
     case 'o':
-        options->directory = optarg;
-        return 0;
+        return csl_app_take_path("run", "out", optarg, &options->directory);
     case 'w':
         options->overwrite = true;
         return 0;
@@ -185,7 +184,7 @@ static int parse(int argc, char **argv, run_arguments *arguments)
     opterr = 0;
     optind = 1;
     int option = 0;
-    while ((option = getopt_long(argc, argv, ":v", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":hv", long_options, NULL)) != -1) {
         int code = take_option(arguments, option, argv);
         if (code != 0) {
             return code;
@@ -194,7 +193,7 @@ static int parse(int argc, char **argv, run_arguments *arguments)
             return 0;
         }
     }
-    if (optind == argc) {
+    if (optind == argc || !*argv[optind]) {
         return csl_app_usage_error("run", "which study? Expected the name of a YAML file");
     }
     if (optind + 1 < argc) {
@@ -220,9 +219,11 @@ int csl_command_run(int argc, char **argv)
     if (arguments.options.transport == CSL_TRANSPORT_MESSAGES) {
         csl_communicator_keep_memory_apart(communicator);
     }
-    struct sigaction action = {.sa_handler = remember_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    if (!arguments.plan) { /* which has nothing to end in order */
+        struct sigaction action = {.sa_handler = remember_signal};
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+    }
     csl_run_options *options = &arguments.options;
     options->overrides = arguments.overrides;
     bool refused = false;

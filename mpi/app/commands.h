@@ -53,7 +53,13 @@ bool csl_app_parse_size(const char *command,
                         const char *option,
                         const char *text,
                         uint64_t *size_out);
-/* Position of text among names (the last is NULL), or -1 after printing the nearest. */
+/* Takes the name of a file or folder, which an unset variable of a shell would leave empty. 0, or
+ * CSL_EXIT_USAGE after a message. */
+int csl_app_take_path(const char *command,
+                      const char *option,
+                      const char *text,
+                      const char **path_out);
+/* Position of text among names (the last is NULL), or -1 after printing the nearest or all. */
 int csl_app_parse_word(const char *command,
                        const char *option,
                        const char *text,

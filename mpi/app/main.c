@@ -19,6 +19,8 @@ static const csl_command commands[] = {
     {NULL, NULL, NULL},
 };
 
+enum { COMMANDS_MAX = sizeof commands / sizeof *commands };
+
 static csl_communicator *communicator;
 
 csl_communicator *csl_app_start_mpi(double silence_seconds_max)
@@ -104,8 +106,11 @@ static int unknown_command(const char *name)
     if (!csl_app_is_first()) {
         return CSL_EXIT_USAGE;
     }
-    const char *nearest = csl_nearest_name_strided(name, &commands[0].name, sizeof *commands,
-                                                   sizeof commands / sizeof *commands - 1);
+    const char *names[COMMANDS_MAX + 3] = {"--help", "--version"};
+    for (size_t i = 0; commands[i].name; i++) {
+        names[2 + i] = commands[i].name;
+    }
+    const char *nearest = csl_nearest_name(name, names);
     fprintf(stderr, "consilium: unknown command '%s'", name);
     if (nearest) {
         fprintf(stderr, "; did you mean '%s'?\n", nearest);
@@ -142,6 +147,30 @@ static int leave_together(int code)
     return code;
 }
 
+/* argv[0] is the command's name. */
+static int run_command(int argc, char **argv)
+{
+    for (const csl_command *command = commands; command->name; command++) {
+        if (strcmp(argv[0], command->name) == 0) {
+            return check_output(command->run(argc, argv));
+        }
+    }
+    return unknown_command(argv[0]);
+}
+
+/* `consilium help data split` is `consilium data split --help`. */
+static int help_command(int argc, char **argv)
+{
+    static char option[] = "--help";
+    char *words[4] = {NULL};
+    int count = argc < 2 ? argc : 2;
+    for (int i = 0; i < count; i++) {
+        words[i] = argv[i];
+    }
+    words[count] = option;
+    return run_command(count + 1, words);
+}
+
 static int run_program(int argc, char **argv)
 {
     bool first = csl_app_is_first();
@@ -151,8 +180,11 @@ static int run_program(int argc, char **argv)
         }
         return CSL_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
+    bool help = strcmp(argv[1], "help") == 0;
+    if (help && argc > 2) {
+        return help_command(argc - 2, argv + 2);
+    }
+    if (help || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         if (first) {
             print_help(stdout);
         }
@@ -162,12 +194,7 @@ static int run_program(int argc, char **argv)
         printf("consilium %s\n", CSL_VERSION);
         return check_output(0);
     }
-    for (const csl_command *command = commands; command->name; command++) {
-        if (strcmp(argv[1], command->name) == 0) {
-            return check_output(command->run(argc - 1, argv + 1));
-        }
-    }
-    return unknown_command(argv[1]);
+    return run_command(argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)

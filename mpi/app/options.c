@@ -48,33 +48,58 @@ int csl_app_usage_error(const char *command, const char *format, ...)
     return CSL_EXIT_USAGE;
 }
 
+/* What is wrong with a known option, or with a letter that is none. */
+static int wrong_option(const char *command, const char *given, const struct option *options)
+{
+    size_t length = strncmp(given, "--", 2) == 0 ? strcspn(given + 2, "=") : 0;
+    for (const struct option *option = options; length > 0 && option->name; option++) {
+        if (option->val == optopt && strncmp(given + 2, option->name, length) == 0) {
+            return csl_app_usage_error(command, "option --%s %s", option->name,
+                                       option->has_arg ? "needs a value" : "takes no value");
+        }
+    }
+    return csl_app_usage_error(command, "unknown option '-%c'", optopt);
+}
+
 int csl_app_unknown_option(const char *command, char **argv, const struct option *options)
 {
     const char *given = argv[optind - 1];
     char name[CSL_NAME_MAX] = "";
-    if (optopt > 0 && optopt < 256) {
-        for (const struct option *option = options; option->name; option++) {
-            if (option->val == optopt) {
-                return csl_app_usage_error(command, "option --%s needs a value", option->name);
-            }
-        }
-        return csl_app_usage_error(command, "unknown option '-%c'", optopt);
+    if (optopt != 0) { /* its val, where getopt_long knows the option */
+        return wrong_option(command, given, options);
     }
     if (strncmp(given, "--", 2) == 0) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
     }
     const char *names[64] = {0};
+    const char *longer[2] = {0}; /* that begin with what was given */
+    size_t found = 0;
     for (size_t i = 0; options[i].name && i < 63; i++) {
         names[i] = options[i].name;
-        if (strcmp(name, options[i].name) == 0) {
-            return csl_app_usage_error(command, "option --%s %s", name,
-                                       options[i].has_arg ? "needs a value" : "takes no value");
+        if (found < 2 && *name && strncmp(name, options[i].name, strlen(name)) == 0) {
+            longer[found++] = options[i].name;
         }
+    }
+    if (found == 2) {
+        return csl_app_usage_error(command, "option '%s' can be --%s or --%s", given, longer[0],
+                                   longer[1]);
     }
     const char *nearest = csl_nearest_name(name, names);
     return nearest ? csl_app_usage_error(command, "unknown option '%s'; did you mean --%s?", given,
                                          nearest)
                    : csl_app_usage_error(command, "unknown option '%s'", given);
+}
+
+int csl_app_take_path(const char *command,
+                      const char *option,
+                      const char *text,
+                      const char **path_out)
+{
+    if (!*text) {
+        return csl_app_usage_error(command, "--%s: expected a name, found ''", option);
+    }
+    *path_out = text;
+    return 0;
 }
 
 bool csl_app_parse_number(const char *command,
@@ -128,9 +153,14 @@ int csl_app_parse_word(const char *command,
             return i;
         }
     }
+    char all[256] = "";
+    for (int i = 0; names[i]; i++) {
+        size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
+    }
     const char *near = csl_nearest_name(text, names);
-    csl_app_usage_error(command, "--%s: there is no '%s'; did you mean '%s'?", option, text,
-                        near ? near : names[0]);
+    csl_app_usage_error(command, "--%s: expected one of %s, found '%s'%s%s%s", option, all, text,
+                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return -1;
 }
 

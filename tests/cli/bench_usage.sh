@@ -43,6 +43,8 @@ grep -qF 'consilium: --rules and --n leave nothing to time' complaints.txt || fa
 [ ! -s printed.txt ] || fail 'a heading without rows'
 expect 0 "$few" "$consilium" bench aggregate --n 2 --d 4096 --rules bulyan,mean --threads 1 --repeats 1
 grep -q '^mean  *2 ' printed.txt || fail 'mean of 2 rows was not timed'
+expect 2 "names of 1 to 63 characters, found 'mean,,median'" \
+    "$consilium" bench aggregate --rules mean,,median
 expect 2 'study .: expected a YAML file, found a folder' "$consilium" bench attacks --study .
 expect 2 'study none.yaml: No such file' "$consilium" bench attacks --study none.yaml
 expect 2 "--f: expected a whole number from 1 to 1023, found 'all'" \

@@ -23,6 +23,16 @@ done
 expect 0 'consilium ' "$consilium" --version
 expect 0 'Limits' "$consilium" info
 expect 0 '{' "$consilium" info --json
+for help in -h help; do
+    expect 0 'Commands:' "$consilium" $help
+done
+for command in run data aggregate bench info; do
+    expect 0 "Usage: consilium $command" "$consilium" help $command
+    expect 0 "Usage: consilium $command" "$consilium" $command -h
+done
+expect 0 'Usage: consilium data split' "$consilium" help data split
+expect 0 '--peer' "$consilium" help bench train
+expect 0 'Usage: consilium bench kernels' "$consilium" bench kernels -h
 expect 2 'Commands:' "$consilium"
 expect 2 'Commands:' "$consilium" data
 expect 2 'Suites:' "$consilium" bench
@@ -32,6 +42,32 @@ expect 2 "did you mean 'run'?" "$consilium" rum
 expect 2 "did you mean 'synth'?" "$consilium" data snyth
 expect 2 "did you mean 'train'?" "$consilium" bench trian
 expect 2 "lists the commands" "$consilium" xxxxxxxxxxxx
+expect 2 "did you mean 'run'?" "$consilium" help rum
+expect 2 "did you mean '--version'?" "$consilium" --versoin
+# A letter is not taken for the long option behind it, nor a value for a missing one.
+for command in run info aggregate 'bench train'; do
+    # shellcheck disable=SC2086 # words
+    expect 2 "unknown option '-j'" "$consilium" $command -j
+done
+expect 2 'option --json takes no value' "$consilium" info --json=yes
+expect 2 'option --plan takes no value' "$consilium" run --plan=yes study.yaml
+expect 2 "option '--mem' can be --memory-limit or --memory" "$consilium" aggregate --mem 1G
+expect 2 "--transport: expected one of auto, memory, messages, nccl, found 'pigeon'" \
+    "$consilium" run study.yaml --transport pigeon
+# What an unset variable of a shell leaves behind.
+expect 2 'which study?' "$consilium" run ''
+expect 2 "--out: expected a name, found ''" "$consilium" run study.yaml --out ''
+expect 2 "--out: expected a name, found ''" "$consilium" data synth phantom --out ''
+expect 2 "--out: expected a name, found ''" "$consilium" data split pool.h5 --out ''
+expect 2 "FILE: expected a name, found ''" "$consilium" data info ''
+expect 2 "OUT.h5: expected a name, found ''" "$consilium" data import archive.npz ''
+expect 2 "--report: expected a name, found ''" "$consilium" aggregate u.h5 --out x.h5 --report ''
+expect 2 'expected UPDATES, a file or a folder' "$consilium" aggregate '' --out x.h5
+expect 2 '--dataset: expected a name of 1 to 63 bytes' "$consilium" aggregate u.h5 --out x.h5 --dataset ''
+expect 1 "expected the name of a file to write to, found ''" "$consilium" bench comm --csv ''
+expect 2 "'phantom' is too much" "$consilium" data synth phantom phantom --out x.h5
+expect 2 'expected a size of 16..128 voxels, found 200' "$consilium" data synth phantom --out x.h5 \
+    --dims 3 --size 200
 expect 2 'did you mean --out?' "$consilium" run --ouy x study.yaml
 expect 2 'did you mean --json?' "$consilium" info --jsn
 expect 2 '--cuont' "$consilium" data synth phantom --cuont 3

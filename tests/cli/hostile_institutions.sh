@@ -122,6 +122,11 @@ expect 1 'study.yaml: expected results of bench attacks or no file' "$consilium"
 cmp study.yaml kept.yaml || fail 'a grid wrote into the study'
 expect 1 '/dev/zero: expected a file or nothing to write to, found a device' timeout 60 \
     "$consilium" bench attacks --study study.yaml --rules mean --attacks none --csv /dev/zero
+expect 1 '--keep study.yaml: expected a folder, found a file' "$consilium" bench attacks \
+    --study study.yaml --rules mean --attacks none --keep study.yaml
+expect 0 'Test AUC' "$consilium" bench attacks --study study.yaml --set rounds=1 --rules mean \
+    --attacks none --keep cells
+[ -s cells/attacks.csv ] && [ -s cells/cell-0/model.h5 ] || fail 'nothing was kept'
 mkdir temporary
 : >empty.csv
 expect 0 'Test AUC' env TMPDIR=temporary "$consilium" bench attacks --study study.yaml \
