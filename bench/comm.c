@@ -122,8 +122,9 @@ static csl_status prepare(round_bench *bench)
         own += bench->owners[row] == bench->rank;
     }
     bench->sharding = (csl_sharding){.total = bench->total, .rank_count = bench->size};
-    CSL_TRY(csl_collector_create(bench->communicator, &bench->sharding, rows, own, 0, NULL,
-                                 &bench->collector));
+    csl_collector_options options = {.row_count_max = rows, .own_count_max = own};
+    CSL_TRY(
+        csl_collector_create(bench->communicator, &bench->sharding, &options, &bench->collector));
     CSL_TRY(csl_global_vector_create(bench->communicator, &bench->sharding, bench->spare,
                                      &bench->global));
     bench->model = csl_global_vector_values(bench->global);

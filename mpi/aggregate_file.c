@@ -1,11 +1,11 @@
 /* From a file of updates to an aggregate in a file. */
 #include "aggregate_file_internal.h"
+#include "node_memory.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Whether the aggregate takes the place of the first row: all rows are held, and what was written
  * is not read again. */
@@ -47,11 +47,7 @@ static size_t piece_read_once(const csl_file_aggregation *a)
 static csl_status plan_pieces(csl_file_aggregation *a)
 {
     uint64_t limit = a->job->memory_limit;
-    if (limit == 0) {
-        uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
-        uint64_t size = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-        limit = size / 2 / csl_communicator_local_size(a->communicator);
-    }
+    limit = limit > 0 ? limit : csl_node_memory_share(a->communicator);
     a->piece_count = csl_aggregate_reads_once(&a->job->spec) ? piece_read_once(a) : a->own.count;
     if (needed_memory(a, a->piece_count) <= limit) {
         return CSL_OK;

@@ -10,6 +10,12 @@
 /* Coordinates of one message: 4 MiB hide the latency, and a rule can begin with the first. */
 enum { CSL_PIECE_COUNT = CSL_STREAM_COUNT };
 
+enum {
+    CSL_CHANNELS = 4,
+    CSL_TAG_ROWS = 4096, /* a tag for each row of each channel; below: gradients of shards */
+    CSL_TAG_COLLECT = CSL_TAG_ROWS + CSL_CHANNELS * CSL_ROWS_MAX
+};
+
 /* From card to card. */
 typedef struct csl_card_way {
     csl_nccl *nccl;               /* lent; NULL: another way */
@@ -32,6 +38,9 @@ struct csl_collector {
     csl_coordinate_shard own;
     csl_card_way cards;
     csl_shared_memory *shared; /* every rank's places [own_count_max][stride]; NULL: messages */
+    bool in_files;             /* the places: pages that are not in use leave memory */
+    size_t step;               /* columns that are waited for at a time */
+    csl_coordinate_shard read; /* in files: columns of this rank's shard that were asked for last */
     size_t stride;
     float **places;         /* [row_count_max] of this rank's rows in shared memory, else NULL */
     float *buffer;          /* messages: [row_count_max][own.count] */

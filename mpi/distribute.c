@@ -1,15 +1,11 @@
 #include "collector_internal.h"
 #include "communicator_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    TAG_FIRST = 4096, /* below: gradients of shards */
-    CHANNEL_TAGS = CSL_ROWS_MAX,
-    CHANNELS = 4,
-    TAG_COLLECT = TAG_FIRST + CHANNELS * CHANNEL_TAGS
-};
+enum { PAGE_COUNT = 1024 /* coordinates of a page of memory */ };
 
 csl_coordinate_shard csl_shard_of(const csl_sharding *sharding, uint32_t rank)
 {
@@ -42,11 +38,31 @@ size_t csl_piece_count(csl_coordinate_shard shard, size_t piece)
     return left < CSL_PIECE_COUNT ? left : CSL_PIECE_COUNT;
 }
 
-uint64_t csl_collector_size(const csl_sharding *sharding, uint32_t row_count_max, uint32_t rank)
+/* Columns of all rows that stay below the limit, whole tiles. */
+static size_t step_within(const csl_collector_options *options)
 {
-    uint64_t shard = csl_shard_of(sharding, rank).count;
-    uint64_t outgoing = sharding->rank_count > 1 ? sharding->total : 0;
-    return (shard * row_count_max + outgoing) * sizeof(float);
+    uint64_t tile_size = options->row_count_max * (uint64_t)CSL_TILE * sizeof(float);
+    size_t step = (size_t)(options->memory_limit / tile_size) * CSL_TILE;
+    return step < CSL_PIECE_COUNT ? step : CSL_PIECE_COUNT;
+}
+
+static uint64_t rows_size(const csl_sharding *sharding, uint32_t row_count_max, uint32_t rank)
+{
+    return csl_shard_of(sharding, rank).count * (uint64_t)row_count_max * sizeof(float);
+}
+
+uint64_t csl_collector_size(const csl_sharding *sharding,
+                            const csl_collector_options *options,
+                            bool in_files,
+                            uint32_t rank)
+{
+    uint64_t rows = rows_size(sharding, options->row_count_max, rank);
+    uint64_t update = sharding->total * sizeof(float); /* of its own, as it is written */
+    if (in_files && options->memory_limit > 0 && rows > options->memory_limit) {
+        uint64_t part = step_within(options) * (uint64_t)options->row_count_max * sizeof(float);
+        return part > update ? part : update; /* one after the other */
+    }
+    return rows + (sharding->rank_count > 1 ? update : 0);
 }
 
 static MPI_Request *no_requests(size_t count)
@@ -64,7 +80,8 @@ static csl_status allocate(csl_collector *collector)
     uint32_t rank = csl_communicator_rank(collector->communicator);
     const csl_sharding *sharding = &collector->sharding;
     collector->own = csl_shard_of(sharding, rank);
-    collector->stride = (sharding->total + 15) / 16 * 16; /* whole cache lines */
+    collector->stride = (sharding->total + PAGE_COUNT - 1) / PAGE_COUNT * PAGE_COUNT;
+    collector->step = CSL_PIECE_COUNT;
     for (uint32_t peer = 0; peer < size; peer++) {
         collector->send_count += peer == rank ? 0 : csl_pieces_of(csl_shard_of(sharding, peer));
     }
@@ -95,17 +112,53 @@ static csl_status allocate_messages(csl_collector *collector)
     return CSL_OK;
 }
 
-/* Shares memory if that is no more than all receive buffers and updates under way together. */
-static csl_status share(csl_collector *collector, uint32_t own_count_max)
+/* The rows of some rank are larger than the limit. */
+static csl_status share_files(csl_collector *collector, const csl_collector_options *options)
 {
-    int64_t places = own_count_max;
-    CSL_TRY(csl_sum_integers(collector->communicator, &places, 1));
-    uint32_t size = csl_communicator_size(collector->communicator);
-    if (size == 1 || places > (int64_t)collector->row_count_max + size) {
+    uint64_t tile_size = options->row_count_max * (uint64_t)CSL_TILE * sizeof(float);
+    if (options->memory_limit < tile_size) {
+        return csl_fail(CSL_E_RANGE,
+                        "memory limit of %" PRIu64 " bytes: a tile of %u updates needs %" PRIu64,
+                        options->memory_limit, options->row_count_max, tile_size);
+    }
+    uint64_t own_size = options->own_count_max * (uint64_t)collector->stride * sizeof(float);
+    CSL_TRY(csl_shared_memory_create(collector->communicator, own_size, options->folder,
+                                     &collector->shared));
+    if (collector->shared) {
+        collector->in_files = true;
+        collector->step = step_within(options);
         return CSL_OK;
     }
-    uint64_t own_size = own_count_max * (uint64_t)collector->stride * sizeof(float);
-    return csl_shared_memory_create(collector->communicator, own_size, &collector->shared);
+    if (!options->must_fit) {
+        return CSL_OK;
+    }
+    return csl_fail(CSL_E_RANGE,
+                    "memory limit of %" PRIu64 " bytes: %u updates of %zu values take %" PRIu64
+                    " on a rank of %u, and where messages carry them they cannot lie in a file; "
+                    "more ranks need less each",
+                    options->memory_limit, options->row_count_max, collector->sharding.total,
+                    rows_size(&collector->sharding, options->row_count_max, 0),
+                    collector->sharding.rank_count);
+}
+
+/* Shares memory if that is no more than all receive buffers and updates under way together, or
+ * files where the rows are too large for memory. */
+static csl_status share(csl_collector *collector, const csl_collector_options *options)
+{
+    uint32_t size = csl_communicator_size(collector->communicator);
+    uint32_t rank = csl_communicator_rank(collector->communicator);
+    uint64_t own = rows_size(&collector->sharding, options->row_count_max, rank);
+    int64_t sums[] = {options->own_count_max,
+                      options->memory_limit > 0 && own > options->memory_limit};
+    CSL_TRY(csl_sum_integers(collector->communicator, sums, 2));
+    if (sums[1] > 0) {
+        return share_files(collector, options);
+    }
+    if (size == 1 || sums[0] > (int64_t)collector->row_count_max + size) {
+        return CSL_OK;
+    }
+    uint64_t own_size = options->own_count_max * (uint64_t)collector->stride * sizeof(float);
+    return csl_shared_memory_create(collector->communicator, own_size, NULL, &collector->shared);
 }
 
 static csl_status check_sharding(const csl_communicator *communicator, const csl_sharding *sharding)
@@ -123,15 +176,14 @@ static csl_status check_sharding(const csl_communicator *communicator, const csl
 
 csl_status csl_collector_create(csl_communicator *communicator,
                                 const csl_sharding *sharding,
-                                uint32_t row_count_max,
-                                uint32_t own_count_max,
-                                uint32_t channel,
-                                csl_nccl *nccl,
+                                const csl_collector_options *options,
                                 csl_collector **collector_out)
 {
     CSL_TRY(check_sharding(communicator, sharding));
+    uint32_t row_count_max = options->row_count_max;
+    csl_nccl *nccl = options->nccl;
     if (sharding->total == 0 || row_count_max == 0 || row_count_max > CSL_ROWS_MAX ||
-        channel >= CHANNELS) {
+        options->channel >= CSL_CHANNELS) {
         return csl_fail(CSL_E_RANGE,
                         "collector: expected 1 to %d updates of at least 1 coordinate, found %u of "
                         "%zu",
@@ -145,17 +197,17 @@ csl_status csl_collector_create(csl_communicator *communicator,
         collector->communicator = communicator;
         collector->sharding = *sharding;
         collector->row_count_max = row_count_max;
-        collector->channel = channel;
+        collector->channel = options->channel;
         collector->cards.nccl = nccl;
         collector->cards.device = nccl ? csl_nccl_device(nccl) : NULL;
         status = allocate(collector);
     }
     status = csl_agree(communicator, status);
     if (status == CSL_OK && !nccl) {
-        status = share(collector, own_count_max);
+        status = share(collector, options);
     }
     if (status == CSL_OK) {
-        status = nccl                ? csl_cards_allocate(collector, own_count_max)
+        status = nccl                ? csl_cards_allocate(collector, options->own_count_max)
                  : collector->shared ? CSL_OK
                                      : allocate_messages(collector);
         status = csl_agree(communicator, status);
@@ -171,6 +223,11 @@ csl_status csl_collector_create(csl_communicator *communicator,
 bool csl_collector_is_shared(const csl_collector *collector)
 {
     return collector->shared != NULL;
+}
+
+bool csl_collector_is_in_files(const csl_collector *collector)
+{
+    return collector->in_files;
 }
 
 void csl_collector_destroy(csl_collector *collector)
@@ -191,7 +248,7 @@ void csl_collector_destroy(csl_collector *collector)
 
 static uint32_t tag_of(const csl_collector *collector, uint32_t row)
 {
-    return TAG_FIRST + collector->channel * CHANNEL_TAGS + row;
+    return CSL_TAG_ROWS + collector->channel * CSL_ROWS_MAX + row;
 }
 
 /* The n-th row of a rank lies in the n-th of its places. */
@@ -218,6 +275,7 @@ csl_status csl_collector_begin(csl_collector *collector, const uint32_t *owners,
     collector->row_count = row_count;
     memcpy(collector->owners, owners, row_count * sizeof *owners);
     memset(collector->submitted, 0, sizeof collector->submitted);
+    collector->read = (csl_coordinate_shard){0, 0};
     if (collector->cards.nccl) {
         csl_cards_begin(collector);
         return CSL_OK;
@@ -291,6 +349,9 @@ csl_status csl_collector_submit(csl_collector *collector, uint32_t row, const fl
     if (collector->cards.nccl) {
         return csl_cards_submit(collector, row, place);
     }
+    if (collector->in_files) {
+        csl_shared_memory_release(place, collector->stride * sizeof(float));
+    }
     if (collector->shared || csl_communicator_size(collector->communicator) == 1) {
         return CSL_OK;
     }
@@ -316,11 +377,33 @@ const float *const *csl_collector_rows(const csl_collector *collector)
 
 size_t csl_collector_step(const csl_collector *collector)
 {
-    (void)collector;
-    return CSL_PIECE_COUNT;
+    return collector->step;
 }
 
-csl_status csl_collector_wait(csl_collector *collector, size_t begin, size_t count)
+/* Of rows in files, the next columns take the place of the last ones, and the system begins to read
+ * those behind them. */
+static void turn_to(csl_collector *collector, csl_coordinate_shard next)
+{
+    csl_coordinate_shard last = collector->read;
+    size_t behind = next.begin + next.count;
+    size_t left = collector->own.count - behind;
+    left = left < next.count ? left : next.count;
+    for (uint32_t row = 0; row < collector->row_count; row++) {
+        const float *values = collector->rows[row];
+        csl_shared_memory_release(values + last.begin, last.count * sizeof *values);
+        csl_shared_memory_expect(values + behind, left * sizeof *values);
+    }
+    collector->read = next;
+}
+
+void csl_collector_release(csl_collector *collector)
+{
+    for (uint32_t row = 0; collector->in_files && row < collector->row_count; row++) {
+        csl_shared_memory_release(collector->rows[row], collector->own.count * sizeof(float));
+    }
+}
+
+static csl_status receive(csl_collector *collector, size_t begin, size_t count)
 {
     size_t first = begin / CSL_PIECE_COUNT;
     size_t end = count ? (begin + count - 1) / CSL_PIECE_COUNT + 1 : first;
@@ -339,9 +422,18 @@ csl_status csl_collector_wait(csl_collector *collector, size_t begin, size_t cou
     return CSL_OK;
 }
 
+csl_status csl_collector_wait(csl_collector *collector, size_t begin, size_t count)
+{
+    CSL_TRY(receive(collector, begin, count));
+    if (collector->in_files) {
+        turn_to(collector, (csl_coordinate_shard){begin, count});
+    }
+    return CSL_OK;
+}
+
 csl_status csl_collector_finish(csl_collector *collector)
 {
-    CSL_TRY(csl_collector_wait(collector, 0, collector->own.count));
+    CSL_TRY(receive(collector, 0, collector->own.count));
     return csl_wait(collector->communicator, collector->sending, collector->send_count);
 }
 
@@ -364,120 +456,4 @@ csl_status csl_collector_abandon(csl_collector *collector)
         }
     }
     return csl_collector_finish(collector);
-}
-
-csl_status
-csl_gather_coordinates(csl_communicator *communicator, const csl_sharding *sharding, float *vector)
-{
-    uint64_t *parts = malloc((sharding->rank_count + 1) * sizeof *parts);
-    if (!parts) {
-        return csl_fail(CSL_E_NO_MEMORY, "gather of %zu coordinates", sharding->total);
-    }
-    for (uint32_t rank = 0; rank < sharding->rank_count; rank++) {
-        parts[rank] = csl_shard_of(sharding, rank).begin * sizeof(float);
-    }
-    parts[sharding->rank_count] = sharding->total * sizeof(float);
-    csl_status status = csl_gather_all(communicator, vector, parts);
-    free(parts);
-    return status;
-}
-
-static csl_status
-receive_piece(csl_communicator *communicator, uint32_t rank, size_t count, float *values)
-{
-    MPI_Request request = MPI_REQUEST_NULL;
-    CSL_TRY(csl_receive_begin(communicator, values, count * sizeof *values, rank, TAG_COLLECT,
-                              &request));
-    return csl_wait(communicator, &request, 1);
-}
-
-static csl_status receive_shard(csl_communicator *communicator,
-                                csl_coordinate_shard shard,
-                                uint32_t rank,
-                                float *vector)
-{
-    for (size_t piece = 0; piece < csl_pieces_of(shard); piece++) {
-        CSL_TRY(receive_piece(communicator, rank, csl_piece_count(shard, piece),
-                              vector + shard.begin + piece * CSL_PIECE_COUNT));
-    }
-    return CSL_OK;
-}
-
-static csl_status
-send_shard(csl_communicator *communicator, csl_coordinate_shard shard, const float *own)
-{
-    for (size_t piece = 0; piece < csl_pieces_of(shard); piece++) {
-        MPI_Request request = MPI_REQUEST_NULL;
-        CSL_TRY(csl_send_begin(communicator, own + piece * CSL_PIECE_COUNT,
-                               csl_piece_count(shard, piece) * sizeof(float), 0, TAG_COLLECT,
-                               &request));
-        CSL_TRY(csl_wait(communicator, &request, 1));
-    }
-    return CSL_OK;
-}
-
-csl_status csl_collect_coordinates(csl_communicator *communicator,
-                                   const csl_sharding *sharding,
-                                   const float *own,
-                                   float *vector)
-{
-    uint32_t rank = csl_communicator_rank(communicator);
-    csl_coordinate_shard shard = csl_shard_of(sharding, rank);
-    if (rank == 0) {
-        if (vector + shard.begin != own) {
-            memcpy(vector + shard.begin, own, shard.count * sizeof *own);
-        }
-        for (uint32_t peer = 1; peer < sharding->rank_count; peer++) {
-            CSL_TRY(receive_shard(communicator, csl_shard_of(sharding, peer), peer, vector));
-        }
-        return CSL_OK;
-    }
-    return send_shard(communicator, shard, own);
-}
-
-/* On rank 0, others' coordinates through room [CSL_PIECE_COUNT]. A failure to take does not end the
- * receiving, since the others send. */
-static csl_status take_shards(csl_communicator *communicator,
-                              const csl_sharding *sharding,
-                              float *room,
-                              csl_status taken,
-                              csl_take_coordinates *take,
-                              void *context)
-{
-    for (uint32_t peer = 1; peer < sharding->rank_count; peer++) {
-        csl_coordinate_shard shard = csl_shard_of(sharding, peer);
-        for (size_t piece = 0; piece < csl_pieces_of(shard); piece++) {
-            size_t count = csl_piece_count(shard, piece);
-            CSL_TRY(receive_piece(communicator, peer, count, room));
-            if (taken == CSL_OK) {
-                taken = take(context, shard.begin + piece * CSL_PIECE_COUNT, count, room);
-            }
-        }
-    }
-    return taken;
-}
-
-csl_status csl_stream_coordinates(csl_communicator *communicator,
-                                  const csl_sharding *sharding,
-                                  const float *own,
-                                  csl_take_coordinates *take,
-                                  void *context)
-{
-    uint32_t rank = csl_communicator_rank(communicator);
-    csl_coordinate_shard shard = csl_shard_of(sharding, rank);
-    bool receives = rank == 0 && sharding->rank_count > 1;
-    size_t room_count = sharding->total < CSL_PIECE_COUNT ? sharding->total : CSL_PIECE_COUNT;
-    float *room = receives ? malloc((room_count + 1) * sizeof *room) : NULL;
-    csl_status status = receives && !room
-                            ? csl_fail(CSL_E_NO_MEMORY, "a piece of %zu coordinates", room_count)
-                            : CSL_OK;
-    status = csl_agree(communicator, status);
-    if (status == CSL_OK && rank == 0) {
-        status = shard.count > 0 ? take(context, 0, shard.count, own) : CSL_OK;
-        status = take_shards(communicator, sharding, room, status, take, context);
-    } else if (status == CSL_OK) {
-        status = send_shard(communicator, shard, own);
-    }
-    free(room);
-    return status;
 }

@@ -17,7 +17,8 @@ static csl_status fill(csl_global_vector *vector, const float *values)
     size_t size = vector->sharding.total * sizeof *values;
     bool first = csl_communicator_rank(vector->communicator) == 0;
     if (csl_communicator_size(vector->communicator) > 1) {
-        CSL_TRY(csl_shared_memory_create(vector->communicator, first ? size : 0, &vector->shared));
+        CSL_TRY(csl_shared_memory_create(vector->communicator, first ? size : 0, NULL,
+                                         &vector->shared));
     }
     csl_status status = CSL_OK;
     if (vector->shared) {

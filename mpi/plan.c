@@ -209,6 +209,13 @@ static uint32_t count_owned(const csl_federated_run *run, uint32_t rank)
     return owned < rows ? owned : rows;
 }
 
+/* Rows larger than the limit lie in a file where ranks can share it. */
+static bool may_use_files(const csl_federated_run *run)
+{
+    return run->options->transport != CSL_TRANSPORT_MESSAGES &&
+           csl_communicator_local_size(run->communicator) == run->rank_count;
+}
+
 /* The updates of a round and what the rule makes of them; where the card aggregates, it holds them
  * or a part of them, the aggregate, and what the rule keeps, and the host the aggregate too. */
 static csl_status count_exchange(const csl_federated_run *run, uint32_t rank, rank_memory *memory)
@@ -216,7 +223,8 @@ static csl_status count_exchange(const csl_federated_run *run, uint32_t rank, ra
     const csl_study *study = run->study;
     uint64_t vector = run->parameter_count * sizeof(float);
     uint64_t own = csl_shard_of(&run->sharding, rank).count * sizeof(float);
-    uint64_t collector = csl_collector_size(&run->sharding, study->institutions.per_round, rank);
+    csl_collector_options options = csl_run_collector_options(run, count_owned(run, rank));
+    uint64_t collector = csl_collector_size(&run->sharding, &options, may_use_files(run), rank);
     uint64_t controls = csl_federation_has_control(run->federation) ? collector : 0;
     uint64_t vectors = 0;
     CSL_TRY(count_rule_vectors(study, &vectors));

@@ -194,6 +194,7 @@ csl_status csl_run_aggregate(csl_federated_run *run, uint32_t round)
     double weights[CSL_ROWS_MAX];
     CSL_TRY(weigh(run, run->study->federation.weighting, weights));
     CSL_TRY(csl_run_keep_updates(run, round, weights));
+    csl_collector_release(run->updates);
     CSL_TRY(csl_global_vector_complete(run->weights));
     float *vectors[] = {state->control, state->first, state->second};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {

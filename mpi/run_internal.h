@@ -183,6 +183,9 @@ CSL_MUST_CHECK csl_status csl_run_find_cards(csl_federated_run *run, char *reaso
  * to each other, and how many they may be; more than that go over host memory. Not collective. */
 uint64_t csl_run_card_rows_size(const csl_federated_run *run, uint32_t rank, uint32_t own_rows_max);
 uint64_t csl_run_card_limit(const csl_federated_run *run);
+/* Of the collector of updates; own_rows_max: updates of a round that the rank submits at most. */
+csl_collector_options csl_run_collector_options(const csl_federated_run *run,
+                                                uint32_t own_rows_max);
 CSL_MUST_CHECK csl_status csl_run_check_aggregators(const csl_federated_run *run);
 void csl_run_choose_aggregators(csl_federated_run *run);
 void csl_run_clear_aggregation(csl_federated_run *run);

@@ -1,11 +1,14 @@
 /* Who aggregates, on which device, and how updates get there. */
+#include "node_memory.h"
 #include "run_internal.h"
 
 #include <consilium/log.h>
 
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 static bool is_attacked(const csl_federated_run *run)
 {
@@ -99,15 +102,48 @@ static csl_status connect_cards(csl_federated_run *run)
     return CSL_OK;
 }
 
+csl_collector_options csl_run_collector_options(const csl_federated_run *run, uint32_t own_rows_max)
+{
+    /* Where a card aggregates, the limit that was asked for is the card's. */
+    const char *resource = csl_device_get_info(run->aggregating)->resource;
+    bool asked = run->options->memory_limit > 0 && strcmp(resource, "host") == 0;
+    uint64_t limit = asked ? run->options->memory_limit : csl_node_memory_share(run->communicator);
+    uint32_t collectors = csl_federation_has_control(run->federation) ? 2 : 1;
+    return (csl_collector_options){.row_count_max = run->study->institutions.per_round,
+                                   .own_count_max = own_rows_max,
+                                   .nccl = run->nccl,
+                                   .memory_limit = limit / collectors,
+                                   .must_fit = asked,
+                                   .folder = run->directory};
+}
+
+/* Rows in a file take time to read again, and gain nothing where the file itself is in memory. */
+static void tell_files(const csl_federated_run *run)
+{
+    struct statfs system;
+    if (run->rank != 0 || !csl_collector_is_in_files(run->updates)) {
+        return;
+    }
+    csl_log(CSL_LOG_INFO, "run",
+            "the updates of a round take more than the memory limit: they lie in a file in %s, and "
+            "%zu coordinates of each are in memory at a time",
+            run->directory, csl_collector_step(run->updates));
+    if (statfs(run->directory, &system) == 0 &&
+        (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC)) {
+        csl_log(CSL_LOG_WARN, "run", "%s is in memory itself: the memory limit saves nothing there",
+                run->directory);
+    }
+}
+
 static csl_status open_collectors(csl_federated_run *run)
 {
-    uint32_t rows = run->study->institutions.per_round;
-    uint32_t own = own_rows(run);
-    CSL_TRY(csl_collector_create(run->communicator, &run->sharding, rows, own, 0, run->nccl,
-                                 &run->updates));
+    csl_collector_options options = csl_run_collector_options(run, own_rows(run));
+    CSL_TRY(csl_collector_create(run->communicator, &run->sharding, &options, &run->updates));
+    tell_files(run);
+    options.nccl = NULL;
+    options.channel = 1;
     return csl_federation_has_control(run->federation)
-               ? csl_collector_create(run->communicator, &run->sharding, rows, own, 1, NULL,
-                                      &run->controls)
+               ? csl_collector_create(run->communicator, &run->sharding, &options, &run->controls)
                : CSL_OK;
 }
 
@@ -173,7 +209,8 @@ void csl_run_clear_aggregation(csl_federated_run *run)
 
 const char *csl_run_transport(const csl_federated_run *run)
 {
-    return run->rank_count == 1                    ? "nothing, one rank has them all"
+    return csl_collector_is_in_files(run->updates) ? "a file that all ranks of the node map"
+           : run->rank_count == 1                  ? "nothing, one rank has them all"
            : run->nccl                             ? "NCCL"
            : csl_collector_is_shared(run->updates) ? "shared memory"
                                                    : "messages";

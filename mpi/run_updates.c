@@ -52,6 +52,7 @@ static csl_status send_rows(csl_federated_run *run, float *vector, csl_updates_w
             own = copy;
         }
         CSL_TRY(csl_collect_coordinates(run->communicator, &run->sharding, own, vector));
+        csl_collector_release(run->updates); /* one row is in memory at a time */
         if (run->rank == 0 && failed == CSL_OK) {
             failed = csl_updates_append(writer, vector);
         }

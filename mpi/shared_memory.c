@@ -5,6 +5,7 @@
 
 #include "communicator_internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,29 +44,81 @@ static char *map(int descriptor, uint64_t size)
     return base == MAP_FAILED ? NULL : base;
 }
 
-/* Leaves `usable` at 0 where the system gives no such memory. */
-static void
-make_own(csl_communicator *communicator, uint64_t size, region *own, announcement *announced)
+/* -1 where the system gives no such memory. */
+static int make_memory(uint64_t size)
+{
+    int descriptor = memfd_create("consilium", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    /* A region that cannot shrink never faults under a peer. */
+    if (descriptor >= 0 &&
+        (ftruncate(descriptor, (off_t)size) != 0 ||
+         fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
+        close(descriptor);
+        descriptor = -1;
+    }
+    return descriptor;
+}
+
+/* A file that has no name, or loses it at once where the file system cannot do without. */
+static int open_unnamed(const char *folder)
+{
+    int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
+        char path[CSL_PATH_MAX];
+        int length = snprintf(path, sizeof path, "%s/.updates-XXXXXX", folder);
+        descriptor = length < CSL_PATH_MAX ? mkostemp(path, O_CLOEXEC) : -1;
+        if (descriptor >= 0) {
+            unlink(path);
+        }
+    }
+    return descriptor;
+}
+
+/* All of the file's room is taken now: a page that the disk has no room for later would kill the
+ * process that writes to it. */
+static csl_status make_file(const char *folder, uint64_t size, int *descriptor_out)
+{
+    int descriptor = open_unnamed(folder);
+    int cause = descriptor < 0 ? errno : posix_fallocate(descriptor, 0, (off_t)size);
+    if (cause != 0) {
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return csl_fail(CSL_E_IO, "%s: a file of %" PRIu64 " bytes for a round's updates: %s",
+                        folder, size, strerror(cause));
+    }
+    *descriptor_out = descriptor;
+    return CSL_OK;
+}
+
+/* Leaves `usable` at 0 where the system gives no such memory; a folder that does not take the file
+ * is a failure. */
+static csl_status make_own(csl_communicator *communicator,
+                           uint64_t size,
+                           const char *folder,
+                           region *own,
+                           announcement *announced)
 {
     *announced = (announcement){.process = (int64_t)getpid(), .descriptor = -1, .size = size};
     if (communicator->keeps_memory_apart || communicator->local_size != communicator->size ||
         size > INT64_MAX - HEAD_SIZE) {
-        return;
+        return CSL_OK;
     }
-    int descriptor = memfd_create("consilium", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    announced->descriptor = descriptor;
-    /* A region that cannot shrink never faults under a peer. */
-    if (descriptor < 0 || ftruncate(descriptor, (off_t)(HEAD_SIZE + size)) != 0 ||
-        fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
+    if (folder) {
+        CSL_TRY(make_file(folder, HEAD_SIZE + size, &announced->descriptor));
+    } else {
+        announced->descriptor = make_memory(HEAD_SIZE + size);
+    }
+    if (announced->descriptor < 0 ||
         getrandom(&announced->mark, sizeof announced->mark, 0) != sizeof announced->mark) {
-        return;
+        return CSL_OK;
     }
-    own->base = map(descriptor, size);
+    own->base = map(announced->descriptor, size);
     if (own->base) {
         own->size = size;
         memcpy(own->base, &announced->mark, sizeof announced->mark);
         announced->usable = 1;
     }
+    return CSL_OK;
 }
 
 static bool open_peer(const announcement *announced, region *peer)
@@ -116,6 +169,7 @@ open_all(csl_communicator *communicator, csl_shared_memory *shared, announcement
 
 csl_status csl_shared_memory_create(csl_communicator *communicator,
                                     uint64_t own_size,
+                                    const char *folder,
                                     csl_shared_memory **shared_out)
 {
     uint32_t size = communicator->size;
@@ -129,8 +183,12 @@ csl_status csl_shared_memory_create(csl_communicator *communicator,
     int descriptor = -1;
     if (status == CSL_OK) {
         *shared = (csl_shared_memory){.rank_count = size, .regions = regions};
-        make_own(communicator, own_size, &regions[communicator->rank], &all[communicator->rank]);
+        status = make_own(communicator, own_size, folder, &regions[communicator->rank],
+                          &all[communicator->rank]);
         descriptor = all[communicator->rank].descriptor;
+        status = csl_agree(communicator, status);
+    }
+    if (status == CSL_OK) {
         status = open_all(communicator, shared, all, &everywhere);
     }
     if (descriptor >= 0) {
@@ -167,4 +225,25 @@ void *csl_shared_memory_of(const csl_shared_memory *shared, uint32_t rank)
 {
     const region *of = &shared->regions[rank];
     return of->size > 0 ? of->base + HEAD_SIZE : NULL;
+}
+
+static void advise(const void *address, uint64_t size, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)address + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)address + size) / page * page;
+    if (end > begin) {
+        /* A hint: what it does not do costs memory or time, and no bit. */
+        (void)madvise((char *)address + (begin - (uintptr_t)address), end - begin, advice);
+    }
+}
+
+void csl_shared_memory_release(const void *address, uint64_t size)
+{
+    advise(address, size, MADV_DONTNEED);
+}
+
+void csl_shared_memory_expect(const void *address, uint64_t size)
+{
+    advise(address, size, MADV_WILLNEED);
 }

@@ -39,7 +39,15 @@ for rule in trimmed-mean geometric-median fltrust; do
     same $rule "$consilium" 1 "$@"
     same $rule "$consilium" 3 "$@" --transport messages --aggregators 1
     same $rule "$consilium" 2 "$@" --set device=host:guard --memory-limit 3M --transport messages
+    same $rule "$consilium" 1 "$@" --memory-limit 3M # in a file, read in pieces
+    same $rule "$consilium" 2 "$@" --memory-limit 3M
 done
+same scaffold "$consilium" 1 --set federation.algorithm=scaffold --set output.updates=last
+cp out/updates/round-000002.h5 kept.h5
+same scaffold "$consilium" 3 --set federation.algorithm=scaffold --set output.updates=last --memory-limit 3M
+cmp kept.h5 out/updates/round-000002.h5 || fail 'other updates were kept'
+same attack "$consilium" 2 --set adversary.attack=alie --set adversary.count=1
+same attack "$consilium" 1 --set adversary.attack=alie --set adversary.count=1 --memory-limit 3M
 same fltrust "$consilium" 3 "$@"
 same fltrust "$consilium" 2 "$@" --aggregators 1
 same fltrust "$consilium" 5 "$@" --transport messages --aggregators 0,3-4
@@ -49,6 +57,9 @@ expect 1 'expected ranks below 2, found 2' mpirun -n 2 "$consilium" run study.ya
 expect 2 'expected ascending ranks' "$consilium" run study.yaml --out no --aggregators 2,1
 expect 1 'a tile of 4 updates needs 65536' "$consilium" run study.yaml --out no \
     --set device=host:guard --memory-limit 64000
+expect 1 'a tile of 4 updates needs 65536' "$consilium" run study.yaml --out no --memory-limit 64000
+expect 1 'more ranks need less each' mpirun -n 2 "$consilium" run study.yaml --out no \
+    --memory-limit 3M --transport messages
 without='this program was built without NCCL'
 grep -qa "$without" "$consilium" && why=$without || why='rank 0 aggregates on host'
 expect 1 "transport nccl: $why" mpirun -n 2 "$consilium" run study.yaml --out no \

@@ -270,13 +270,24 @@ static void submit_rows(
     }
 }
 
-/* Columns are asked for in pieces, as a rule does; other columns may still be under way. */
-static void check_rows(csl_collector *collector, csl_coordinate_shard own, uint32_t round)
+static uint64_t resident_size(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CU_ASSERT_FATAL(file && fscanf(file, "%*u %llu", &pages) == 1);
+    fclose(file);
+    return pages * 4096;
+}
+
+/* Columns are asked for in pieces, as a rule does; other columns may still be under way. Gives what
+ * the process had in memory at most. */
+static uint64_t read_rows(csl_collector *collector, csl_coordinate_shard own, uint32_t round)
 {
     const float *const *rows = csl_collector_rows(collector);
     size_t step = csl_collector_step(collector);
     CU_ASSERT_FATAL(step > 0 && step % CSL_TILE == 0);
     uint64_t wrong = 0;
+    uint64_t most = 0;
     for (size_t at = 0; at < own.count; at += step) {
         size_t count = own.count - at < step ? own.count - at : step;
         CHECK_OK(csl_collector_wait(collector, at, count));
@@ -285,9 +296,11 @@ static void check_rows(csl_collector *collector, csl_coordinate_shard own, uint3
                 wrong += rows[row][i] != value_of(row + round * ROWS, own.begin + i);
             }
         }
+        uint64_t now = resident_size();
+        most = now > most ? now : most;
     }
     CHECK_U64(wrong, 0);
-    CHECK_OK(csl_collector_finish(collector));
+    return most;
 }
 
 /* Three rounds, the second of which loses an update. */
@@ -309,7 +322,8 @@ static void collect_rounds(csl_communicator *own_communicator,
             continue;
         }
         CHECK_OK(csl_agree(own_communicator, CSL_OK));
-        check_rows(collector, csl_shard_of(sharding, rank), round);
+        read_rows(collector, csl_shard_of(sharding, rank), round);
+        CHECK_OK(csl_collector_finish(collector));
         CHECK_OK(csl_agree(own_communicator, CSL_OK));
     }
     free(update);
@@ -321,8 +335,8 @@ static void collect_by(
     uint32_t ranks[64];
     csl_sharding sharding = sharding_of(total, subset, ranks);
     csl_collector *collector = NULL;
-    CHECK_OK(
-        csl_collector_create(own_communicator, &sharding, ROWS, own_count, 0, NULL, &collector));
+    csl_collector_options options = {.row_count_max = ROWS, .own_count_max = own_count};
+    CHECK_OK(csl_collector_create(own_communicator, &sharding, &options, &collector));
     CU_ASSERT(csl_collector_is_shared(collector) == (shared && size > 1));
     collect_rounds(own_communicator, &sharding, collector, own_count == ROWS);
     csl_collector_destroy(collector);
@@ -334,6 +348,68 @@ static void updates_arrive_whole_and_a_lost_one_is_given_up(void)
         collect_by(communicator, SHORT, subset, (ROWS + size - 1) / size, true);
         collect_by(apart, SHORT, subset, (ROWS + size - 1) / size, false);
         collect_by(apart, SHORT, subset, ROWS, false);
+    }
+}
+
+/* Rows larger than the limit, read as a rule reads them: what is in memory stays below it. */
+static void large_updates_lie_in_a_file(void)
+{
+    size_t total = 600 * CSL_TILE + 5; /* 9.8 MB */
+    uint32_t ranks[64];
+    csl_sharding sharding = sharding_of(total, 1, ranks);
+    csl_coordinate_shard own = csl_shard_of(&sharding, rank);
+    csl_collector_options options = {.row_count_max = ROWS,
+                                     .own_count_max = (ROWS + size - 1) / size,
+                                     .memory_limit = 4 << 20,
+                                     .must_fit = true,
+                                     .folder = "."};
+    csl_collector *collector = NULL;
+    CHECK_OK(csl_collector_create(communicator, &sharding, &options, &collector));
+    CU_ASSERT(csl_collector_is_in_files(collector));
+    size_t step = csl_collector_step(collector);
+    CU_ASSERT(step % CSL_TILE == 0 && step * ROWS * sizeof(float) <= options.memory_limit);
+    float *update = malloc(total * sizeof *update);
+    uint64_t before = resident_size();
+    for (uint32_t round = 0; round < 3; round += 2) { /* the second loses an update */
+        uint32_t owners[ROWS];
+        for (uint32_t row = 0; row < ROWS; row++) {
+            owners[row] = (row + round) % size;
+        }
+        CHECK_OK(csl_collector_begin(collector, owners, ROWS));
+        submit_rows(collector, owners, round, total, update);
+        CHECK_OK(csl_agree(communicator, CSL_OK));
+        for (int pass = 0; pass < 2; pass++) {
+            uint64_t most = read_rows(collector, own, round);
+            CU_ASSERT(most < before + total * sizeof *update + options.memory_limit + (2 << 20));
+        }
+        csl_collector_release(collector);
+        CHECK_OK(csl_agree(communicator, CSL_OK));
+    }
+    free(update);
+    csl_collector_destroy(collector);
+}
+
+static void what_fits_nowhere_is_refused(void)
+{
+    uint32_t ranks[64];
+    csl_sharding sharding = sharding_of(SHORT, 0, ranks);
+    csl_collector_options options = {.row_count_max = ROWS,
+                                     .own_count_max = ROWS,
+                                     .memory_limit = 4096, /* not even a tile of each */
+                                     .must_fit = true,
+                                     .folder = "."};
+    csl_collector *collector = NULL;
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, &options, &collector), CSL_E_RANGE);
+    options.memory_limit = ROWS * CSL_TILE * sizeof(float);
+    sharding.total = 64 * CSL_TILE * size;
+    options.folder = "/nowhere";
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, &options, &collector), CSL_E_IO);
+    if (size > 1) { /* messages cannot leave anything in a file */
+        CHECK_STATUS(csl_collector_create(apart, &sharding, &options, &collector), CSL_E_RANGE);
+        options.must_fit = false;
+        CHECK_OK(csl_collector_create(apart, &sharding, &options, &collector));
+        CU_ASSERT(!csl_collector_is_in_files(collector));
+        csl_collector_destroy(collector);
     }
 }
 
@@ -350,13 +426,12 @@ static void ranks_that_do_not_exist_cannot_aggregate(void)
     uint32_t ranks[] = {size, 0, 0};
     csl_sharding sharding = {
         .total = SHORT, .rank_count = size, .aggregator_count = 1, .aggregators = ranks};
+    csl_collector_options options = {.row_count_max = ROWS, .own_count_max = ROWS};
     csl_collector *collector = NULL;
-    CHECK_STATUS(csl_collector_create(communicator, &sharding, ROWS, ROWS, 0, NULL, &collector),
-                 CSL_E_RANGE);
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, &options, &collector), CSL_E_RANGE);
     sharding.aggregator_count = 2;
     sharding.aggregators = ranks + 1; /* twice the same */
-    CHECK_STATUS(csl_collector_create(communicator, &sharding, ROWS, ROWS, 0, NULL, &collector),
-                 CSL_E_RANGE);
+    CHECK_STATUS(csl_collector_create(communicator, &sharding, &options, &collector), CSL_E_RANGE);
 }
 
 static void places_that_cost_more_than_messages_are_not_shared(void)
@@ -411,6 +486,8 @@ int main(void)
         {"a failing shard ends its partners", a_failing_shard_ends_its_partners_and_nobody_else},
         {"every coordinate has one rank", every_coordinate_has_one_rank_that_aggregates},
         {"long updates arrive in pieces", long_updates_arrive_in_pieces},
+        {"large updates lie in a file", large_updates_lie_in_a_file},
+        {"what fits nowhere is refused", what_fits_nowhere_is_refused},
         {"ranks that do not exist cannot aggregate", ranks_that_do_not_exist_cannot_aggregate},
         {"updates arrive whole", updates_arrive_whole_and_a_lost_one_is_given_up},
         {"places that cost too much are not shared",

@@ -22,6 +22,7 @@ device: host
 END
 
 study=study.yaml
+least=0.9
 # planned RANKS ARGUMENTS...: MiB of each rank, as the plan's last column says.
 planned() {
     ranks=$1
@@ -49,7 +50,7 @@ holds() {
     [ "$(wc -l <"$name.measured")" = "$ranks" ] || fail "$name: no peaks of $ranks ranks"
     paste "$name.planned" "$name.measured" | sed "s/^/$name planned, measured MiB: /"
     paste "$name.planned" "$name.measured" |
-        awk '$2 < 0.9 * $1 || $2 > 1.05 * $1 + 24 { bad = 1 } END { exit bad }' ||
+        awk -v least="$least" '$2 < least * $1 || $2 > 1.05 * $1 + 24 { bad = 1 } END { exit bad }' ||
         fail "$name: the plan is wrong"
 }
 holds alone 1
@@ -63,6 +64,14 @@ holds centre 2 --set aggregation.rule=centered-clipping --set aggregation.f=1
 holds history 2 --set aggregation.rule=foolsgold --set aggregation.f=1
 holds hostile 2 --set aggregation.rule=multi-krum --set aggregation.f=1 \
     --set adversary.attack=alie --set adversary.count=1
+# Updates of 46 MB that lie in a file: 20 institutions' would take 928 MB. Training has ended when
+# they are read, so a part of the sum is never there together.
+study=many.yaml
+sed 's/count: 6/count: 20/; s/rounds: 2/rounds: 1/; s/every_rounds: 2/every_rounds: 1/' study.yaml >many.yaml
+least=0.75
+holds files 1 --memory-limit 100M --set aggregation.rule=krum --set aggregation.f=2
+holds files_of_two 2 --memory-limit 100M --set aggregation.rule=krum --set aggregation.f=2
+least=0.9
 # Convolutions of 46 MB: what oneDNN keeps of their weights, in its own order, is a quarter of all.
 sed '/^model:/,/^  {kind/d' study.yaml >convolutions.yaml
 cat >>convolutions.yaml <<'END'

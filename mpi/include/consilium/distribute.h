@@ -3,9 +3,11 @@
  * updates. The rule is EXACT, so the aggregate has the same bits whichever ranks these are.
  *
  * Where all ranks sit on one node, an update is written once, into memory that the others read in
- * place. Between nodes it leaves its institution in pieces as soon as it is there, while the rank
- * goes on training, and the rule begins with the coordinates that have arrived while the others are
- * under way. Each rank holds one receive buffer of [updates][its coordinates].
+ * place, or, where the updates of a round are larger than a limit, into a file that they map and of
+ * which a part is in memory at a time. Between nodes it leaves its institution in pieces as soon as
+ * it is there, while the rank goes on training, and the rule begins with the coordinates that have
+ * arrived while the others are under way. Each rank holds one receive buffer of [updates][its
+ * coordinates].
  */
 #ifndef CONSILIUM_DISTRIBUTE_H
 #define CONSILIUM_DISTRIBUTE_H
@@ -56,29 +58,41 @@ CSL_API CSL_MUST_CHECK csl_status csl_aggregate_mean(void *context,
                                                      const csl_update_block *block,
                                                      float *aggregate_out);
 
-/*
- * Collects the updates of one round after the other. Collective.
- * row_count_max: updates of a round at most; own_count_max: those that this rank submits at most;
- * channel: 0..3, to tell collectors apart that work at the same time. Memory is shared where it can
- * be and takes no more than messages would need: where few of many institutions take part in a
- * round, a place for each costs more than a receive buffer. nccl: updates go from card to card (see
- * csl_nccl_create), NULL: over host memory. Errors: E_RANGE, E_NO_MEMORY, E_TIMEOUT, E_COMM.
- */
 typedef struct csl_collector csl_collector;
 typedef struct csl_nccl csl_nccl;
+typedef struct csl_collector_options {
+    uint32_t row_count_max; /* updates of a round at most */
+    uint32_t own_count_max; /* those that this rank submits at most */
+    uint32_t channel;       /* 0..3, to tell collectors apart that work at the same time */
+    csl_nccl *nccl; /* updates go from card to card (csl_nccl_create); NULL: over the host */
+    /* Bytes that a rank's coordinates of a round's updates may take in host memory at a time, the
+     * same on all ranks; 0: all of them. Larger ones lie in a file where all ranks sit on one node;
+     * elsewhere they are refused if must_fit, or else kept in memory. */
+    uint64_t memory_limit;
+    bool must_fit;
+    const char *folder; /* of the file, which has no name there */
+} csl_collector_options;
+
+/*
+ * Collects the updates of one round after the other. Collective. Memory is shared where it can be
+ * and takes no more than messages would need: where few of many institutions take part in a round,
+ * a place for each costs more than a receive buffer. Errors: E_RANGE (memory_limit too), E_IO (no
+ * such file in the folder), E_NO_MEMORY, E_TIMEOUT, E_COMM.
+ */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_create(csl_communicator *communicator,
                                                        const csl_sharding *sharding,
-                                                       uint32_t row_count_max,
-                                                       uint32_t own_count_max,
-                                                       uint32_t channel,
-                                                       csl_nccl *nccl,
+                                                       const csl_collector_options *options,
                                                        csl_collector **collector_out);
 CSL_API void csl_collector_destroy(csl_collector *collector);
 /* Whether updates stay where they are written. */
 CSL_API bool csl_collector_is_shared(const csl_collector *collector);
-/* Bytes that a rank keeps of a round's updates, its own on their way included, for a plan. */
+/* Whether they stay in files. */
+CSL_API bool csl_collector_is_in_files(const csl_collector *collector);
+/* Bytes that a rank keeps of a round's updates in host memory, its own on their way included, for a
+ * plan; in_files: where they lie in files if they are larger than options->memory_limit. */
 CSL_API uint64_t csl_collector_size(const csl_sharding *sharding,
-                                    uint32_t row_count_max,
+                                    const csl_collector_options *options,
+                                    bool in_files,
                                     uint32_t rank);
 
 /* Opens a round: owners[i] is the rank that will submit row i. To be called only after all ranks
@@ -105,10 +119,13 @@ CSL_API const csl_device *csl_collector_device(const csl_collector *collector);
 CSL_API const float *const *csl_collector_rows(const csl_collector *collector);
 /* Columns that best are waited for at a time, a multiple of CSL_TILE. */
 CSL_API size_t csl_collector_step(const csl_collector *collector);
-/* Waits until columns [begin, begin + count) of this rank's shard are here, of all rows. */
+/* Waits until columns [begin, begin + count) of this rank's shard are here, of all rows. Of rows in
+ * files the columns that were waited for before leave memory. */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_wait(csl_collector *collector,
                                                      size_t begin,
                                                      size_t count);
+/* Of rows in files: whatever of them this rank has read leaves memory. */
+CSL_API void csl_collector_release(csl_collector *collector);
 /* Waits until all rows are here and this rank's own are away. */
 CSL_API CSL_MUST_CHECK csl_status csl_collector_finish(csl_collector *collector);
 /* Collective. Gives a round up after a failure that all ranks agreed on: waits for what was

@@ -45,7 +45,9 @@ typedef struct csl_run_options {
     uint32_t aggregator_count;   /* 0: all */
     bool aggregate_on_host;      /* also where ranks train on GPUs */
     csl_transport transport;
-    uint64_t memory_limit; /* bytes of updates on a GPU at a time; 0: half of what is free there */
+    /* Bytes of a round's updates at a time, on the GPU that aggregates or else in a rank's memory;
+     * 0: half of what is free on the GPU, half of the node's memory over its ranks. */
+    uint64_t memory_limit;
     const volatile sig_atomic_t *stop; /* not zero: end as soon as possible; NULL: never */
     csl_aggregate_function *aggregate; /* NULL: the study's rule */
     void *aggregate_context;
