@@ -39,8 +39,10 @@ for rule in trimmed-mean geometric-median fltrust; do
     same $rule "$consilium" 1 "$@"
     same $rule "$consilium" 3 "$@" --transport messages --aggregators 1
     same $rule "$consilium" 2 "$@" --set device=host:guard --memory-limit 3M --transport messages
-    same $rule "$consilium" 1 "$@" --memory-limit 3M # in a file, read in pieces
-    same $rule "$consilium" 2 "$@" --memory-limit 3M
+    [ $rule != geometric-median ] || { # updates in a file, read in pieces
+        same $rule "$consilium" 1 "$@" --memory-limit 3M
+        same $rule "$consilium" 2 "$@" --memory-limit 3M
+    }
 done
 same scaffold "$consilium" 1 --set federation.algorithm=scaffold --set output.updates=last
 cp out/updates/round-000002.h5 kept.h5
@@ -53,7 +55,7 @@ same fltrust "$consilium" 2 "$@" --aggregators 1
 same fltrust "$consilium" 5 "$@" --transport messages --aggregators 0,3-4
 same fltrust "$consilium" 2 "$@" --set device=host:guard
 [ "$(cat trimmed-mean.digest)" != "$(cat geometric-median.digest)" ] || fail 'the rule has no effect'
-expect 1 'expected ranks below 2, found 2' mpirun -n 2 "$consilium" run study.yaml --out no --aggregators 2
+expect 2 'expected ranks below 2, found 2' mpirun -n 2 "$consilium" run study.yaml --out no --aggregators 2
 expect 2 'expected ascending ranks' "$consilium" run study.yaml --out no --aggregators 2,1
 expect 1 'a tile of 4 updates needs 65536' "$consilium" run study.yaml --out no \
     --set device=host:guard --memory-limit 64000
