@@ -104,10 +104,12 @@ static void add_summary(const csl_federated_run *run, csl_text *text)
     double training = 0;
     csl_model_spec_operations(run->spec, &forward, &training);
     csl_text_format(text,
-                    "Study %s: %u institutions train %s (%zu parameters, %.1f MFLOP an image) by "
-                    "%s for %u rounds.\n",
-                    study->name, study->institutions.count, run->spec->name, run->parameter_count,
-                    training / 1e6, algorithms[study->federation.algorithm], study->rounds);
+                    "Study %s: %u institution%s %s (%zu parameters, %.1f MFLOP an image) by "
+                    "%s for %u round%s.\n",
+                    study->name, study->institutions.count,
+                    study->institutions.count == 1 ? " trains" : "s train", run->spec->name,
+                    run->parameter_count, training / 1e6, algorithms[study->federation.algorithm],
+                    study->rounds, study->rounds == 1 ? "" : "s");
     if (study->institutions.per_round < study->institutions.count) {
         csl_text_format(text, "%u of them take part in each round.\n",
                         study->institutions.per_round);

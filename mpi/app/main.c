@@ -5,9 +5,11 @@
 #include <consilium/text.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const csl_command commands[] = {
     {"run", "train one model across institutions, as a study file says", csl_command_run},
@@ -197,7 +199,19 @@ static int run_program(int argc, char **argv)
     return run_command(argc - 1, argv + 1);
 }
 
+/* A stream that the caller closed would be the next file that is opened, and messages go into it.
+ * What takes its place cannot be written (read), so that output is missed as before. */
+static void hold_streams(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (fcntl(stream, F_GETFD) < 0) {
+            (void)(open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) == stream);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
+    hold_streams();
     return leave_together(run_program(argc, argv));
 }

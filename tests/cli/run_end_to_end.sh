@@ -77,6 +77,18 @@ grep -q '^Study tiny took ' printed.txt || fail 'the last lines do not name the 
 grep -q '^Best model by validation: round [01], AUC 0\.[0-9]* in validation, 0\.[0-9]* in test' \
     printed.txt || { cat printed.txt; fail 'no scores of the best model'; }
 
+# Closed streams are no place for the next file that is opened.
+for closed in '>&-' '<&- >&- 2>&-'; do
+    code=0
+    rm -rf closed
+    sh -c "'$consilium' run study.yaml --out closed $closed" >printed.txt 2>complaints.txt || code=$?
+    [ $code = 1 ] || fail "a run with $closed: expected exit code 1, found $code"
+    [ "$(grep -cv '^{"event":' closed/rounds.jsonl)" = 0 ] &&
+        awk -F, 'NF != 18 { exit 1 }' closed/metrics.csv || fail "$closed: messages went into results"
+    cmp first/model-last.h5 closed/model-last.h5 || fail "$closed: another model"
+done
+expect 1 'consilium: standard output: Bad file descriptor' sh -c "'$consilium' info >&-"
+
 # The written study runs again and gives the same model and the same study.
 expect 0 'all together' "$consilium" run first/study.yaml --out again --quiet
 cmp first/study.yaml again/study.yaml || fail 'the resolved study is not its own result'
