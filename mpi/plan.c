@@ -19,11 +19,18 @@ typedef struct plan_data {
     bool pooled;        /* one file, that rank 0 cuts into institutions */
 } plan_data;
 
-static csl_status add_file(const char *path, plan_data *data)
+static csl_status add_file(const char *path, uint32_t institution_count, plan_data *data)
 {
     csl_dataset *dataset = NULL;
     CSL_TRY(csl_dataset_read(path, &dataset));
     csl_status status = csl_run_check_images(path, dataset);
+    const csl_dataset *first = data->sample;
+    if (status == CSL_OK && first &&
+        (memcmp(&first->shape, &dataset->shape, sizeof first->shape) != 0 ||
+         first->task != dataset->task || first->class_count != dataset->class_count)) {
+        status =
+            csl_fail(CSL_E_SHAPE, "%s: images of another shape or task than those before", path);
+    }
     if (status != CSL_OK) {
         csl_dataset_destroy(dataset);
         return status;
@@ -34,15 +41,19 @@ static csl_status add_file(const char *path, plan_data *data)
     data->size += dataset->count * csl_dataset_image_size(dataset);
     if (data->sample) {
         csl_dataset_destroy(dataset);
-    } else {
-        data->sample = dataset;
+        return CSL_OK;
+    }
+    data->sample = dataset;
+    if (!dataset->site[0]) { /* as a run would name it */
+        csl_partition_site_name(0, institution_count, dataset->site);
     }
     return CSL_OK;
 }
 
 static csl_status add_files(csl_federated_run *run, plan_data *data)
 {
-    run->files = calloc(run->study->institutions.count, sizeof *run->files);
+    uint32_t count = run->study->institutions.count;
+    run->files = calloc(count, sizeof *run->files);
     if (!run->files) {
         return csl_fail(CSL_E_NO_MEMORY, "names of files");
     }
@@ -50,10 +61,10 @@ static csl_status add_files(csl_federated_run *run, plan_data *data)
     CSL_TRY(csl_run_find_files(run, &pooled));
     data->pooled = pooled;
     if (pooled) {
-        return add_file(run->study->data.path, data);
+        return add_file(run->study->data.path, count, data);
     }
-    for (uint32_t i = 0; i < run->study->institutions.count; i++) {
-        CSL_TRY(add_file(run->files[i], data));
+    for (uint32_t i = 0; i < count; i++) {
+        CSL_TRY(add_file(run->files[i], count, data));
     }
     return CSL_OK;
 }
@@ -406,19 +417,25 @@ add_costs(const csl_federated_run *run, const plan_data *data, double image_seco
         text,
         "\nA round sends %s of updates and brings %s of global models back.\n"
         "Measured here on %s: %.0f training images a second.\n"
-        "Training and evaluating for %u rounds should take about %s, %s a round, if the "
+        "Training and evaluating for %u round%s should take about %s, %s a round, if the "
         "institutions are of equal size.\n",
         sizes[0], sizes[1], csl_device_get_info(run->devices[0])->description, 1 / image_seconds,
-        study->rounds, durations[0], durations[1]);
+        study->rounds, study->rounds == 1 ? "" : "s", durations[0], durations[1]);
     return csl_text_status(text);
 }
 
 static csl_status look_at_data(csl_federated_run *run, plan_data *data)
 {
     CSL_TRY(add_files(run, data));
-    return data->counts[0] > 0
-               ? CSL_OK
-               : csl_fail(CSL_E_RANGE, "%s: no training images", run->study->data.path);
+    if (data->counts[0] == 0) {
+        return csl_fail(CSL_E_RANGE, "%s: no training images", run->study->data.path);
+    }
+    if (data->pooled) { /* whether it can be cut as the study says */
+        csl_partition_plan *plan = NULL;
+        CSL_TRY(csl_run_partition(run, data->sample, &plan));
+        csl_partition_plan_destroy(plan);
+    }
+    return csl_poison_check(data->sample, &run->study->adversary.poison);
 }
 
 static csl_status choose_network(csl_federated_run *run, const csl_dataset *sample)

@@ -2,7 +2,6 @@
 #include "run_internal.h"
 
 #include <consilium/files.h>
-#include <consilium/partition.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -64,6 +63,19 @@ static csl_status write_parts(csl_federated_run *run,
     return csl_partition_report(pool, plan, path);
 }
 
+csl_status csl_run_partition(const csl_federated_run *run,
+                             const csl_dataset *pool,
+                             csl_partition_plan **plan_out)
+{
+    csl_partition_options options = {
+        .split = run->study->data.split,
+        .institution_count = run->study->institutions.count,
+        .seed = run->study->seed,
+    };
+    csl_status status = csl_partition(pool, &options, plan_out);
+    return status == CSL_OK ? CSL_OK : csl_fail_context(status, "%s", run->study->data.path);
+}
+
 static csl_status split_pool(csl_federated_run *run)
 {
     int length = snprintf(run->data_directory, CSL_PATH_MAX, "%s/institutions", run->directory);
@@ -75,17 +87,9 @@ static csl_status split_pool(csl_federated_run *run)
     csl_status status =
         metadata ? csl_dataset_read_described(run->study->data.path, false, &pool, metadata)
                  : csl_fail(CSL_E_NO_MEMORY, "%s: no memory to read", run->study->data.path);
-    csl_partition_options options = {
-        .split = run->study->data.split,
-        .institution_count = run->study->institutions.count,
-        .seed = run->study->seed,
-    };
     csl_partition_plan *plan = NULL;
     if (status == CSL_OK) {
-        status = csl_partition(pool, &options, &plan);
-        if (status != CSL_OK) {
-            status = csl_fail_context(status, "%s", run->study->data.path);
-        }
+        status = csl_run_partition(run, pool, &plan);
     }
     if (status == CSL_OK && mkdir(run->data_directory, 0777) != 0 && errno != EEXIST) {
         status = csl_fail(CSL_E_IO, "folder %s: %s", run->data_directory, strerror(errno));

@@ -6,6 +6,7 @@
 #include <consilium/federation.h>
 #include <consilium/hash.h>
 #include <consilium/metrics.h>
+#include <consilium/partition.h>
 #include <consilium/placement.h>
 #include <consilium/report.h>
 #include <consilium/robust.h>
@@ -163,6 +164,10 @@ void csl_run_clear(csl_federated_run *run);
 CSL_MUST_CHECK csl_status csl_run_prepare_data(csl_federated_run *run);
 /* Checks data.path: a pooled file, or a folder whose files are then in run->files. */
 CSL_MUST_CHECK csl_status csl_run_find_files(csl_federated_run *run, bool *pooled_out);
+/* How the study cuts a pool. The caller destroys the plan. Errors: those of csl_partition. */
+CSL_MUST_CHECK csl_status csl_run_partition(const csl_federated_run *run,
+                                            const csl_dataset *pool,
+                                            csl_partition_plan **plan_out);
 /* Refuses images from which nothing can be learnt; `path` is for the message. Errors: E_RANGE. */
 CSL_MUST_CHECK csl_status csl_run_check_images(const char *path, const csl_dataset *dataset);
 

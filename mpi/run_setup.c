@@ -3,7 +3,6 @@
 
 #include <consilium/files.h>
 #include <consilium/log.h>
-#include <consilium/partition.h>
 #include <consilium/text.h>
 
 #include <math.h>

@@ -28,6 +28,23 @@ rm -f printed.txt complaints.txt
 [ "$(find . | sort)" = "$(echo "$before" | grep -v -e printed.txt -e complaints.txt)" ] ||
     fail 'a plan wrote something'
 
+# It refuses what a run refuses: pools that cannot be cut so, attacks on data that cannot be done.
+# refused_by_both TEXT --set KEY=VALUE...
+refused_by_both() {
+    text=$1
+    shift
+    for plan in '' --plan; do
+        # shellcheck disable=SC2086 # none or one word
+        expect 1 "$text" "$consilium" run study.yaml --out refused $plan "$@"
+    done
+    [ ! -e refused ] || fail 'a refused run left a folder'
+}
+refused_by_both 'expected at least 9 sites, found 4' --set institutions.count=9
+refused_by_both 'expected at least 900 training images at each' --set data.split.min_size=900
+refused_by_both 'at most one shard for each of' --set data.split.scheme=shards --set data.split.shards_each=100
+refused_by_both 'expected a target class below 2' --set adversary.data=backdoor \
+    --set adversary.count=1 --set adversary.target_class=7
+
 # The happy path.
 expect 0 'all together' "$consilium" run study.yaml --out first
 head -n 1 first/metrics.csv >heading
