@@ -195,7 +195,8 @@ static csl_status read_directory(csl_zip *zip)
 
 csl_status csl_zip_open(const char *path, csl_zip *zip_out)
 {
-    csl_zip zip = {.path = path, .descriptor = open(path, O_RDONLY | O_CLOEXEC)};
+    /* A pipe would else be waited for. */
+    csl_zip zip = {.path = path, .descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     struct stat info;
     if (zip.descriptor < 0 || fstat(zip.descriptor, &info) != 0) {
         csl_status status = errno == ENOENT ? CSL_E_NOT_FOUND : CSL_E_IO;

@@ -23,6 +23,11 @@ static void parse_size(struct argp_state *state, const char *text, csl_folder_op
 {
     char height[16];
     size_t length = strcspn(text, "x");
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits != length ||
+        (text[length] && (!text[length + 1] || strchr(text + length + 1, 'x')))) {
+        argp_error(state, "--size: expected a number or HEIGHTxWIDTH, found '%s'", text);
+    }
     snprintf(height, sizeof height, "%.*s", (int)(length < 15 ? length : 15), text);
     folder->height = (uint32_t)csl_cmd_data_number(state, "--size", height, 1, CSL_EXTENT_MAX);
     folder->width = text[length] ? (uint32_t)csl_cmd_data_number(state, "--size", text + length + 1,

@@ -56,6 +56,10 @@ mkdir hidden/train
 refuse hidden 'expected folders of classes, or train, val and test alone, found both'
 expect 2 '--size' "$consilium" data import grey refused.h5 --size 0
 expect 2 '--colour' "$consilium" data import grey refused.h5 --colour pink
+for size in x 10x x10 10x10x10 ten ''; do
+    expect 2 "--size: expected a number or HEIGHTxWIDTH, found '$size'" "$consilium" data import \
+        grey refused.h5 --size "$size"
+done
 expect 2 'are for folders' "$consilium" data import grey.h5 refused.h5 --size 8
 
 # Patients and sites from a CSV file, with what spreadsheets write.

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 enum { ROOM = 4096, CONTENT = 300, STORED = 0, DEFLATED = 8 };
@@ -255,6 +256,12 @@ static void damaged_entries_are_refused(void)
     CHECK_STATUS(csl_zip_open("/", &zip), CSL_E_FORMAT);
     CHECK_CONTAINS(csl_error_message(), "found no plain file");
     CHECK_STATUS(csl_zip_open("/no/such/archive", &zip), CSL_E_NOT_FOUND);
+    char path[512];
+    snprintf(path, sizeof path, "%s/pipe", csl_test_directory());
+    remove(path);
+    CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0); /* nobody ever writes into it */
+    CHECK_STATUS(csl_zip_open(path, &zip), CSL_E_FORMAT);
+    CHECK_CONTAINS(csl_error_message(), "found no plain file");
 }
 
 static void check_unreadable(const archive *a, csl_status expected, const char *why)
