@@ -2,8 +2,6 @@
 #include "device/kernel_table.h"
 #include "nn_host.h"
 
-#include <Random123/philox.h>
-
 CSL_CLONES static void relu_range(const float *x, size_t count, float *y)
 {
     for (size_t i = 0; i < count; i++) {
@@ -77,51 +75,6 @@ csl_status csl_host_accumulate(csl_device *device, const float *x, size_t count,
     return csl_host_add_relu(device, y, x, count, false, y);
 }
 
-enum { BLOCKS = 16, WORDS = 4 * BLOCKS }; /* of Philox at a time: as many lanes as are 512 bits */
-
-/* The words of Philox4x32-10 for BLOCKS counters from `counter` on, several at a time. */
-CSL_CLONES static void philox_words(uint64_t counter, uint64_t seed, uint32_t words[WORDS])
-{
-    const philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
-#pragma omp simd
-    for (int b = 0; b < BLOCKS; b++) {
-        uint64_t at = counter + (uint64_t)b;
-        philox4x32_ctr_t block = {{(uint32_t)at, (uint32_t)(at >> 32), 0, 0}};
-        block = philox4x32(block, key);
-        words[4 * b] = block.v[0]; /* a loop here would keep the outer one from vectors */
-        words[4 * b + 1] = block.v[1];
-        words[4 * b + 2] = block.v[2];
-        words[4 * b + 3] = block.v[3];
-    }
-}
-
-CSL_CLONES static void keep_range(
-    const float *x, const uint32_t *words, size_t count, uint32_t threshold, float factor, float *y)
-{
-    for (size_t i = 0; i < count; i++) {
-        float value = x[i] * factor;
-        y[i] = words[i] >= threshold ? value : 0.0F;
-    }
-}
-
-/* Elements [first, first + count); first is a multiple of 4. */
-static void dropout_range(const float *x,
-                          size_t first,
-                          size_t count,
-                          uint32_t threshold,
-                          float factor,
-                          uint64_t seed,
-                          uint64_t offset,
-                          float *y)
-{
-    uint32_t words[WORDS];
-    for (size_t i = 0; i < count; i += WORDS) {
-        philox_words((first + i) / 4 + offset, seed, words);
-        keep_range(x + first + i, words, count - i < WORDS ? count - i : WORDS, threshold, factor,
-                   y + first + i);
-    }
-}
-
 csl_status csl_host_dropout(csl_device *device,
                             const float *x,
                             size_t count,
@@ -135,11 +88,12 @@ csl_status csl_host_dropout(csl_device *device,
     }
     uint32_t threshold = (uint32_t)((double)rate * 4294967296.0);
     float factor = 1.0F / (1.0F - rate);
+    const csl_lane_functions *lanes = csl_lanes();
 #pragma omp parallel num_threads(csl_nn_threads(device, count))
     {
         size_t first, end;
         csl_nn_part(count, CSL_LANES, omp_get_thread_num(), omp_get_num_threads(), &first, &end);
-        dropout_range(x, first, end - first, threshold, factor, seed, offset, y);
+        lanes->dropout(x, first, end - first, threshold, factor, seed, offset, y);
     }
     return CSL_OK;
 }

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* c [m][n] = op(a) op(b), k terms each. */
+/* c [m][n] = op(a) op(b), k terms each; rows of b and c are ldb and ldc apart. */
 static csl_status multiply(const csl_device *device,
                            char transpose_a,
                            char transpose_b,
@@ -17,14 +17,15 @@ static csl_status multiply(const csl_device *device,
                            uint32_t k,
                            const float *a,
                            const float *b,
-                           float *c)
+                           uint32_t ldb,
+                           float *c,
+                           uint32_t ldc)
 {
     dnnl_dim_t lda = transpose_a == 'T' ? m : k;
-    dnnl_dim_t ldb = transpose_b == 'T' ? k : n;
     int threads = omp_get_max_threads();
     csl_host_use_threads(device);
     dnnl_status_t status =
-        dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, n);
+        dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, ldc);
     omp_set_num_threads(threads);
     return csl_onednn_status(status, "dnnl_sgemm");
 }
@@ -47,7 +48,8 @@ csl_status csl_host_linear_forward(csl_device *device,
                                    bool relu,
                                    float *y)
 {
-    CSL_TRY(multiply(device, 'N', 'T', batch, out_count, in_count, x, weights, y));
+    CSL_TRY(
+        multiply(device, 'N', 'T', batch, out_count, in_count, x, weights, in_count, y, out_count));
     if (!bias && !relu) {
         return CSL_OK;
     }
@@ -55,6 +57,38 @@ csl_status csl_host_linear_forward(csl_device *device,
     schedule(static)
     for (uint32_t image = 0; image < batch; image++) {
         add_bias(bias, out_count, relu, y + (size_t)image * out_count);
+    }
+    return CSL_OK;
+}
+
+/*
+ * Weights whose rows are a multiple of 1 KiB apart fall into few sets of the first-level cache,
+ * where oneDNN's AVX2 kernel, which reads down their columns in place, displaces its own lines: it
+ * runs at half its speed. (With AVX-512 it does not.) So panels of columns are copied to rows
+ * farther apart.
+ */
+enum { ROW_OF_ONE_SET = 256, PANEL = 128, PANEL_ROW = PANEL + 16 };
+
+static csl_status multiply_by_panels(const csl_device *device,
+                                     const float *dy,
+                                     const float *weights,
+                                     uint32_t batch,
+                                     uint32_t in_count,
+                                     uint32_t out_count,
+                                     float *dx)
+{
+    void *memory = NULL;
+    CSL_TRY(csl_nn_scratch(sizeof(float) * PANEL_ROW * out_count, &memory));
+    float *panel = memory;
+    for (uint32_t first = 0; first < in_count; first += PANEL) {
+#pragma omp parallel for num_threads(csl_nn_threads(device, (size_t)PANEL *out_count))             \
+    schedule(static)
+        for (uint32_t i = 0; i < out_count; i++) {
+            memcpy(panel + (size_t)i * PANEL_ROW, weights + (size_t)i * in_count + first,
+                   PANEL * sizeof *panel);
+        }
+        CSL_TRY(multiply(device, 'N', 'N', batch, PANEL, out_count, dy, panel, PANEL_ROW,
+                         dx + first, in_count));
     }
     return CSL_OK;
 }
@@ -67,7 +101,11 @@ csl_status csl_host_linear_backward_data(csl_device *device,
                                          uint32_t out_count,
                                          float *dx)
 {
-    return multiply(device, 'N', 'N', batch, in_count, out_count, dy, weights, dx);
+    if (in_count % ROW_OF_ONE_SET == 0 && csl_lanes()->width < CSL_LANES) {
+        return multiply_by_panels(device, dy, weights, batch, in_count, out_count, dx);
+    }
+    return multiply(device, 'N', 'N', batch, in_count, out_count, dy, weights, in_count, dx,
+                    in_count);
 }
 
 csl_status csl_host_linear_backward_weights(csl_device *device,
@@ -79,7 +117,8 @@ csl_status csl_host_linear_backward_weights(csl_device *device,
                                             float *dweights,
                                             float *dbias)
 {
-    CSL_TRY(multiply(device, 'T', 'N', out_count, in_count, batch, dy, x, dweights));
+    CSL_TRY(multiply(device, 'T', 'N', out_count, in_count, batch, dy, x, in_count, dweights,
+                     in_count));
     if (!dbias) {
         return CSL_OK;
     }

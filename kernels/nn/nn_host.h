@@ -9,10 +9,7 @@
 
 #include <consilium/clones.h>
 
-/* Sixteen lanes, one AVX-512 register or two or four smaller ones; may lie at any float. */
-typedef float csl_lanes __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t csl_lane_mask __attribute__((vector_size(64), aligned(4), may_alias));
-enum { CSL_LANES = 16 };
+enum { CSL_LANES = 16 }; /* values in one AVX-512 register or in several smaller ones */
 
 /* Elements below which a second thread costs more than it gives. */
 enum { CSL_PARALLEL_COUNT_MIN = 8192 };
@@ -38,6 +35,103 @@ static inline void csl_nn_part(
     *first_out = first < count ? first : count;
     *end_out = end < count ? end : count;
 }
+
+/*
+ * The inner functions whose bodies (columns_body.h, pool_body.h, dropout_body.h, loss_body.h) are
+ * compiled once for each width of registers, because they are written in registers or because GCC
+ * needs other options for them; the bits of their results are the same in all.
+ */
+typedef struct csl_lane_functions {
+    const char *name; /* of the instruction set, as csl_instruction_set_select knows it */
+    uint32_t width;   /* float32 values in a register */
+    /* What csl_map_moments and so on do, for CSL_LANES channels of rows that are `stride` apart. */
+    void (*moments)(const float *x,
+                    size_t row_count,
+                    size_t stride,
+                    const float *shift,
+                    double *sum,
+                    double *square);
+    void (*gradients)(const float *x,
+                      const float *y,
+                      const float *dy,
+                      size_t row_count,
+                      size_t stride,
+                      const float *mean,
+                      double *sum,
+                      double *product);
+    void (*affine)(const float *x,
+                   size_t row_count,
+                   size_t stride,
+                   const float *mean,
+                   const float *factor,
+                   const float *shift,
+                   bool relu,
+                   float *out);
+    void (*affine_gradient)(const float *x,
+                            const float *y,
+                            const float *dy,
+                            size_t row_count,
+                            size_t stride,
+                            const float *mean,
+                            const float *factor,
+                            const float *gain,
+                            const float *slope,
+                            const float *offset,
+                            float *dx);
+    /* One row of output voxels along the width of one image. */
+    void (*max_row)(const csl_pool_spec *spec,
+                    const float *x,
+                    uint32_t d,
+                    uint32_t h,
+                    float *y,
+                    uint32_t *index);
+    /* dx of one row of windows that share no voxel: every tap is stored once. The channels are a
+     * multiple of `width`. */
+    void (*max_gradient_row)(const csl_pool_spec *spec,
+                             const float *dy,
+                             const uint32_t *index,
+                             uint32_t d,
+                             uint32_t h,
+                             float *dx);
+    /* Elements [first, first + count) of x and y, which begin there; first is a multiple of 4. */
+    void (*dropout)(const float *x,
+                    size_t first,
+                    size_t count,
+                    uint32_t threshold,
+                    float factor,
+                    uint64_t seed,
+                    uint64_t offset,
+                    float *y);
+    float (*largest)(const float *values, uint32_t count);
+    /* sum of exp(logits - largest); the terms to kept, unless that is NULL. */
+    double (*exponentials)(const float *logits, uint32_t class_count, double largest, float *kept);
+    /* Divides the terms in kept, which is one of the two results; either may be NULL. */
+    void (*finish_softmax)(const float *kept,
+                           double sum,
+                           uint32_t class_count,
+                           float scale,
+                           float *dlogits,
+                           float *probabilities);
+    /* The loss of one image whose targets are known where known[k] is not 0, or all for NULL. */
+    double (*sigmoid_image)(const float *logits,
+                            const float *targets,
+                            const uint8_t *known,
+                            uint32_t label_count,
+                            float scale,
+                            float *dlogits,
+                            float *probabilities);
+    double (*squared_image)(
+        const float *y, const float *targets, uint32_t output_count, float scale, float *dy);
+} csl_lane_functions;
+
+/* Those of csl_instruction_set_name, or the next narrower that the processor runs. */
+const csl_lane_functions *csl_lanes(void);
+
+extern const csl_lane_functions csl_lanes_portable;
+#if defined(__x86_64__)
+extern const csl_lane_functions csl_lanes_avx2;
+extern const csl_lane_functions csl_lanes_avx512;
+#endif
 
 /*
  * Maps x [row_count][channels], or [channels / block][row_count][block] with a block that is not 0.

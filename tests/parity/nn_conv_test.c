@@ -227,8 +227,8 @@ static void impossible_convolutions_are_refused(void)
 
 static void run_linear(nn_case *c)
 {
-    static const uint32_t sizes[][3] = {
-        {1, 1, 1}, {5, 7, 3}, {64, 33, 10}, {3, 300, 17}, {1, 64, 2}};
+    static const uint32_t sizes[][3] = {{1, 1, 1},    {5, 7, 3},  {64, 33, 10},
+                                        {3, 300, 17}, {1, 64, 2}, {9, 512, 33}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         uint32_t batch = sizes[i][0], in = sizes[i][1], out = sizes[i][2];
         bool relu = i % 2 == 0;
