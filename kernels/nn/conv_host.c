@@ -3,6 +3,7 @@
  * plan (three primitives) per batch size in use, and the weights in every order that its plans ask
  * for.
  */
+#include "conv_gradient.h"
 #include "device/kernel_table.h"
 #include "nn_host.h"
 #include "onednn_compat.h"
@@ -299,14 +300,20 @@ static csl_status prepare_pass(csl_conv *conv, conv_plan *plan, csl_onednn_pass 
     return status;
 }
 
-/* The plan for a batch size, with `kind` prepared; the least recently used one makes room. */
-static csl_status
-find_pass(csl_conv *conv, uint32_t batch, csl_onednn_pass kind, conv_pass **pass_out)
+static csl_status check_batch(const csl_conv *conv, uint32_t batch)
 {
     if (batch == 0 || batch > conv->spec.batch_max) {
         return csl_fail(CSL_E_RANGE, "convolution: expected a batch of 1..%u, found %u",
                         conv->spec.batch_max, batch);
     }
+    return CSL_OK;
+}
+
+/* The plan for a batch size, with `kind` prepared; the least recently used one makes room. */
+static csl_status
+find_pass(csl_conv *conv, uint32_t batch, csl_onednn_pass kind, conv_pass **pass_out)
+{
+    CSL_TRY(check_batch(conv, batch));
     conv_plan *plan = NULL;
     conv_plan *oldest = &conv->plans[1];
     for (uint32_t i = 0; i < PLANS_MAX && !plan; i++) {
@@ -596,6 +603,10 @@ csl_status csl_host_conv_backward_weights(csl_device *device,
                                           float *dweights,
                                           float *dbias)
 {
+    if (csl_conv_gradient_fits(&conv->spec)) {
+        CSL_TRY(check_batch(conv, batch));
+        return csl_conv_gradient(device, &conv->spec, x, dy, batch, dweights);
+    }
     int threads = enter_threads(device);
     csl_status status = backward_weights(conv, x, dy, batch, dweights, dbias);
     omp_set_num_threads(threads);

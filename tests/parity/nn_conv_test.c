@@ -29,6 +29,12 @@ static const conv_shape shapes[] = {
     {{6, 5, 5}, {2, 3, 1}, {2, 1, 1}, {1, 0, 0}, {2, 1, 1}, 6, 4, 2, 1, false, false},
     {{3, 4, 4}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 4, 4, 4, 2, true, false},
     {{1, 4, 4}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, 4, 6, 1, 2, true, false},
+    /* in blocks: rows of an image, several images, strides, and what is left of each */
+    {{1, 20, 19}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 40, 16, 1, 2, false, false},
+    {{1, 4, 4}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 16, 32, 1, 19, false, false},
+    {{1, 9, 8}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}, 8, 16, 1, 3, false, false},
+    {{1, 7, 7}, {1, 1, 1}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, 16, 16, 1, 3, false, false},
+    {{1, 6, 5}, {1, 5, 3}, {1, 1, 1}, {0, 2, 0}, {1, 1, 1}, 8, 16, 1, 2, false, false},
 };
 enum { SHAPE_COUNT = sizeof shapes / sizeof *shapes };
 
