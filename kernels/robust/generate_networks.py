@@ -11,6 +11,8 @@ up, so padding with +infinity at the end would never move.
 """
 
 HALF = 32
+EXTREMES_BLOCK = 8
+SORTED = "sorted"
 SIZES = list(range(2, 17)) + list(range(18, 33, 2)) + list(range(36, 65, 4))
 
 
@@ -31,18 +33,24 @@ def sort(low, size, out):
         sort(low, half, out)
         sort(low + half, half, out)
         merge(low, size, 1, out)
+    out.append((low, low + size - 1, SORTED))
 
 
-def network(count):
+def sort_steps(count):
+    """Comparators (low, high), and (first, last, SORTED) where all from first to last are in order."""
     if count > HALF:
-        rest = [(low + HALF, high + HALF) for low, high in network(count - HALF)]
-        return network(HALF) + rest + merge_network(count)
+        rest = [(low + HALF, high + HALF, *mark) for low, high, *mark in sort_steps(count - HALF)]
+        return sort_steps(HALF) + rest + merge_network(count)
     size = 1
     while size < count:
         size *= 2
-    comparators = []
-    sort(0, size, comparators)
-    return [pair for pair in comparators if pair[1] < count]
+    steps = []
+    sort(0, size, steps)
+    return [step for step in steps if step[1] < count]
+
+
+def network(count):
+    return [step for step in sort_steps(count) if len(step) == 2]
 
 
 def merge_network(count):
@@ -67,22 +75,47 @@ def check(comparators, count):
         assert values == sorted(values), count
 
 
-def prune(comparators, ranks):
-    """The comparators that the given ranks depend on, with which of their two results is used."""
+def least_count(size):
+    """The smallest count that takes the network of this size; rows below it are always there."""
+    place = SIZES.index(size)
+    return SIZES[place - 1] + 1 if place else 1
+
+
+def extremes_blocks(count):
+    """Divides 0..count-1 into the largest blocks that are sorted on the way, of EXTREMES_BLOCK
+    values at most, as they are marked."""
+    blocks = []
+    low = 0
+    while low < count:
+        size = EXTREMES_BLOCK
+        while low % size or low + size > count:
+            size //= 2
+        blocks.append((low, low + size - 1, SORTED))
+        low += size
+    return blocks
+
+
+def median_steps(size):
+    blocks = extremes_blocks(least_count(size))
+    return [step for step in sort_steps(size) if len(step) == 2 or step in blocks]
+
+
+def prune(steps, ranks):
+    """The comparators that the given ranks and the blocks' first and last values depend on, with
+    which of their two results is used."""
     live = set(ranks)
     kept = []
-    for low, high in reversed(comparators):
-        used = (low in live, high in live)
+    for low, high, *mark in reversed(steps):
+        used = (SORTED,) if mark else (low in live, high in live)
         if any(used):
-            kept.append((low, high) + used)
+            kept.append((low, high, used))
             live |= {low, high}
     return kept[::-1]
 
 
 def median_ranks(size):
     """Ranks that the median of a count reads, over all counts that take the network of this size."""
-    place = SIZES.index(size)
-    counts = range(SIZES[place - 1] + 1 if place else 1, size + 1)
+    counts = range(least_count(size), size + 1)
     return sorted({rank for count in counts for rank in ((count - 1) // 2, count // 2)})
 
 
@@ -91,11 +124,17 @@ def check_median(pruned, size, ranks):
     generator = random.Random(size)
     for _ in range(300):
         values = generator.sample(range(size), size)
-        for low, high, smaller, larger in pruned:
+        certain = values[:least_count(size)]
+        seen = []
+        for low, high, used in pruned:
+            if used == (SORTED,):
+                seen += [values[low], values[high]]
+                continue
             least, most = sorted((values[low], values[high]))
-            values[low] = least if smaller else None
-            values[high] = most if larger else None
+            values[low] = least if used[0] else None
+            values[high] = most if used[1] else None
         assert all(values[rank] == rank for rank in ranks), size
+        assert min(seen) == min(certain) and max(seen) == max(certain), size
 
 
 def print_macro(name, parameters, calls, width=8):
@@ -118,7 +157,9 @@ def main():
     for size in SIZES:
         comparators = network(size)
         check(comparators, size)
-        print("\n/* %d comparators; X(i, j) puts the smaller value at i. */" % len(comparators))
+        print("\n/* The smallest count that takes this network. */")
+        print("#define CSL_NETWORK_LEAST_%d %d" % (size, least_count(size)))
+        print("/* %d comparators; X(i, j) puts the smaller value at i. */" % len(comparators))
         print_macro("CSL_NETWORK_%d" % size, "X", ["X(%d, %d)" % pair for pair in comparators])
         if size > HALF:
             merging = merge_network(size)
@@ -126,16 +167,17 @@ def main():
                   % (len(merging), HALF))
             print_macro("CSL_MERGE_%d" % size, "X", ["X(%d, %d)" % pair for pair in merging])
         ranks = median_ranks(size)
-        pruned = prune(comparators, ranks)
+        pruned = prune(median_steps(size), ranks)
         check_median(pruned, size, ranks)
-        results = sum(smaller + larger for _, _, smaller, larger in pruned)
-        print("/* %d of %d results; L(i, j) needs only the smaller at i, H(i, j) the larger at j. */"
+        results = sum(used.count(True) for _, _, used in pruned)
+        print("/* %d of %d results; L(i, j) needs only the smaller at i, H(i, j) the larger at j. E(i, j): i and j"
               % (results, 2 * len(comparators)))
+        print(" * hold the smallest and the largest of the rows i to j; together they are those below LEAST. */")
         print("#define CSL_MEDIAN_FIRST_%d %d" % (size, ranks[0]))
         print("#define CSL_MEDIAN_LAST_%d %d" % (size, ranks[-1]))
-        names = {(True, True): "X", (True, False): "L", (False, True): "H"}
-        print_macro("CSL_MEDIAN_%d" % size, "X, L, H",
-                    ["%s(%d, %d)" % (names[used], low, high) for low, high, *use in pruned for used in [tuple(use)]])
+        names = {(True, True): "X", (True, False): "L", (False, True): "H", (SORTED,): "E"}
+        print_macro("CSL_MEDIAN_%d" % size, "X, L, H, E",
+                    ["%s(%d, %d)" % (names[used], low, high) for low, high, used in pruned])
     print("\n#endif")
 
 

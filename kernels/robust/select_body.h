@@ -14,18 +14,17 @@
 
 enum {
     CSL_NETWORK_MAX = 64,
-    CSL_SORT_BLOCK = 32,    /* rows that are sorted by a network when there are more than 64 */
-    CSL_PREFETCH_LINES = 8, /* cache lines ahead, per row */
-    CSL_FLOATS_PER_LINE = 16
+    CSL_SORT_BLOCK = 32, /* rows that are sorted by a network when there are more than 64 */
+    CSL_FLOATS_PER_LINE = 16,
+    CSL_LINES_AHEAD = 128, /* of all rows together, asked for before they are needed */
+    CSL_LINES_AHEAD_MAX = 8
 };
 
-/* A vector of one row, and the cache line that a later one needs. */
-SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
+/* A vector of one row; asks for the cache line that one `ahead` columns further needs. */
+SIMD_INLINE simd_key load_key(const float *row, size_t column, size_t ahead)
 {
-    simd_prefetch(row + CSL_PREFETCH_LINES * CSL_FLOATS_PER_LINE);
-    simd_float v = simd_load(row);
-    *most = simd_magnitude_with(*most, v);
-    return simd_key_of(v);
+    simd_prefetch(row + ahead);
+    return simd_key_of(simd_load(row + column));
 }
 
 #define EXCHANGE(i, j)                                                                             \
@@ -36,42 +35,42 @@ SIMD_INLINE simd_key load_key(const float *row, simd_magnitude *most)
     }
 #define KEEP_SMALLER(i, j) v[i] = simd_key_smaller(v[i], v[j]);
 #define KEEP_LARGER(i, j)  v[j] = simd_key_larger(v[i], v[j]);
-
-/* The vectors v[0..size) of row_count <= size rows, of which the first `certain` are there; ranks
- * beyond row_count are +infinity. */
-#define LOAD_ROWS(size, certain)                                                                   \
-    simd_key v[size];                                                                              \
-    simd_magnitude most = *magnitude;                                                              \
-    const simd_key last = simd_key_of(simd_set(INFINITY));                                         \
-    _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                      \
-    {                                                                                              \
-        v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i] + column, &most) : last;     \
-    }                                                                                              \
-    *magnitude = most;
+#define NOTE_EXTREMES(i, j)                                                                        \
+    least = simd_key_smaller(least, v[i]);                                                         \
+    most = simd_key_larger(most, v[j]);
 
 #define SORT_PARAMETERS                                                                            \
-    const float *const *rows, uint32_t row_count, size_t column, simd_magnitude *magnitude,        \
-        float *sorted
+    const float *const *rows, uint32_t row_count, size_t column, size_t ahead, float *sorted
 
-/* Sorts and stores `size` vectors; magnitude: the largest seen. One function per size. */
-#define DEFINE_SORT_AS(name, size, certain)                                                        \
+#define STORE_KEY(i)   simd_key_store(sorted + (i)*SIMD_LANES, v[i]);
+#define STORE_VALUE(i) simd_store(sorted + (i)*SIMD_LANES, simd_key_value(v[i]));
+
+/* Sorts and stores `size` vectors, of which the first `certain` are there; ranks beyond row_count
+ * are +infinity. One function per size. */
+#define DEFINE_SORT_AS(name, size, certain, store)                                                 \
     static __attribute__((noinline)) void name(SORT_PARAMETERS)                                    \
     {                                                                                              \
-        LOAD_ROWS(size, certain)                                                                   \
+        simd_key v[size];                                                                          \
+        const simd_key last = simd_key_of(simd_set(INFINITY));                                     \
+        _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                  \
+        {                                                                                          \
+            v[i] = i < (certain) || i < (int)row_count ? load_key(rows[i], column, ahead) : last;  \
+        }                                                                                          \
         CSL_NETWORK_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)     \
         {                                                                                          \
-            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
+            store(i)                                                                               \
         }                                                                                          \
     }
 /* A count takes the next size that has a network: at most 3 more. */
-#define DEFINE_SORT(size) DEFINE_SORT_AS(sort_##size, size, (size)-3)
+#define DEFINE_SORT(size) DEFINE_SORT_AS(sort_##size, size, CSL_NETWORK_LEAST_##size, STORE_VALUE)
 CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
 /* The same in two parts, size = 32 + rest, and a merge. */
 #define DEFINE_LARGE_SORT(size, rest)                                                              \
+    DEFINE_SORT_AS(part_##rest, rest, (rest)-3, STORE_KEY)                                         \
     static void sort_##size(SORT_PARAMETERS)                                                       \
     {                                                                                              \
-        sort_32(rows, 32, column, magnitude, sorted);                                              \
-        sort_##rest(rows + 32, row_count - 32, column, magnitude, sorted + 32 * SIMD_LANES);       \
+        part_32(rows, 32, column, ahead, sorted);                                                  \
+        part_##rest(rows + 32, row_count - 32, column, ahead, sorted + 32 * SIMD_LANES);           \
         simd_key v[size];                                                                          \
         _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                  \
         {                                                                                          \
@@ -79,24 +78,41 @@ CSL_NETWORK_SMALL_SIZES(DEFINE_SORT)
         }                                                                                          \
         CSL_MERGE_##size(EXCHANGE) _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)       \
         {                                                                                          \
-            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
+            STORE_VALUE(i)                                                                         \
         }                                                                                          \
     }
+static void part_32(SORT_PARAMETERS);
 CSL_NETWORK_LARGE_SIZES(DEFINE_LARGE_SORT)
-/* CSL_SORT_BLOCK rows to be merged, all of them there or not. */
-DEFINE_SORT_AS(sort_block, 32, 32)
-DEFINE_SORT_AS(sort_part, 32, 0)
+/* CSL_SORT_BLOCK rows to be merged, any number of them there. */
+DEFINE_SORT_AS(sort_part, 32, 0, STORE_KEY)
 
-/* The same, but only the ranks that medians of the row counts of this size read are right. */
+/* The same, but only the ranks that medians of the row counts of this size read are right, and the
+ * first and the last of row_count, which hold the extremes of the rows and zero. */
 #define DEFINE_MEDIAN(size)                                                                        \
     static void median_##size(SORT_PARAMETERS)                                                     \
     {                                                                                              \
-        LOAD_ROWS(size, (size)-3)                                                                  \
-        CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER)                                     \
-            _Pragma("GCC unroll 8") for (int i = CSL_MEDIAN_FIRST_##size;                          \
-                                         i <= CSL_MEDIAN_LAST_##size; i++)                         \
+        simd_key v[size];                                                                          \
+        simd_key least = simd_key_of(simd_set(0.0f));                                              \
+        simd_key most = least;                                                                     \
+        const simd_key last = simd_key_of(simd_set(INFINITY));                                     \
+        _Pragma("GCC unroll 64") for (int i = 0; i < (size); i++)                                  \
         {                                                                                          \
-            simd_key_store(sorted + i * SIMD_LANES, v[i]);                                         \
+            if (i < CSL_NETWORK_LEAST_##size) {                                                    \
+                v[i] = load_key(rows[i], column, ahead);                                           \
+            } else if (i < (int)row_count) {                                                       \
+                v[i] = load_key(rows[i], column, ahead);                                           \
+                NOTE_EXTREMES(i, i)                                                                \
+            } else {                                                                               \
+                v[i] = last;                                                                       \
+            }                                                                                      \
+        }                                                                                          \
+        CSL_MEDIAN_##size(EXCHANGE, KEEP_SMALLER, KEEP_LARGER, NOTE_EXTREMES);                     \
+        simd_store(sorted, simd_key_value(least));                                                 \
+        simd_store(sorted + (row_count - 1) * SIMD_LANES, simd_key_value(most));                   \
+        _Pragma("GCC unroll 8") for (int i = CSL_MEDIAN_FIRST_##size; i <= CSL_MEDIAN_LAST_##size; \
+                                     i++)                                                          \
+        {                                                                                          \
+            STORE_VALUE(i)                                                                         \
         }                                                                                          \
     }
 CSL_NETWORK_SIZES(DEFINE_MEDIAN) /* NOLINT(readability-function-size): one straight line each */
@@ -139,7 +155,7 @@ SIMD_INLINE void clean_16(simd_key *v)
 }
 
 /* Half-cleaners at strides 8 unit, 4 unit, 2 unit and unit over buffer[begin..end). */
-static void clean_pass(float *buffer, size_t begin, size_t end, size_t unit)
+SIMD_INLINE void clean_range(float *buffer, size_t begin, size_t end, size_t unit, bool values)
 {
     for (size_t block = begin; block < end; block += 16 * unit) {
         for (size_t i = block; i < block + unit; i++) {
@@ -151,15 +167,32 @@ static void clean_pass(float *buffer, size_t begin, size_t end, size_t unit)
             clean_16(v);
 #pragma GCC unroll 16
             for (size_t k = 0; k < 16; k++) {
-                simd_key_store(buffer + (i + k * unit) * SIMD_LANES, v[k]);
+                float *to = buffer + (i + k * unit) * SIMD_LANES;
+                if (values) {
+                    simd_store(to, simd_key_value(v[k]));
+                } else {
+                    simd_key_store(to, v[k]);
+                }
             }
         }
     }
 }
 
+static void clean_pass(float *buffer, size_t begin, size_t end, size_t unit)
+{
+    clean_range(buffer, begin, end, unit, false);
+}
+
+/* The last pass of all: leaves values, no keys. */
+static void clean_to_values(float *buffer, size_t end)
+{
+    clean_range(buffer, 0, end, 1, true);
+}
+
 /* Merges the sorted runs of `half` vectors at begin and begin + half; half >= 32, a power of two.
  * The first pass exchanges position i with its mirror image, which makes both halves bitonic, and
- * goes on with the three largest strides while the vectors are loaded. */
+ * goes on with the three largest strides while the vectors are loaded. The strides from 8
+ * downwards are left to the caller. */
 static void merge_runs(float *buffer, size_t begin, size_t half)
 {
     size_t unit = half / 8;
@@ -193,10 +226,6 @@ static void merge_runs(float *buffer, size_t begin, size_t half)
     size_t stride = unit / 2; /* the largest one left: 2 to 32 */
     if (stride > 8) {
         clean_pass(buffer, begin, begin + 2 * half, stride / 8);
-        stride /= 16;
-    }
-    if (stride) {
-        clean_pass(buffer, begin, begin + 2 * half, 1); /* larger strides find nothing to do */
     }
 }
 
@@ -205,31 +234,67 @@ static void sort_many(const float *const *rows,
                       uint32_t row_count,
                       size_t row_capacity,
                       size_t column,
-                      simd_magnitude *magnitude,
+                      size_t ahead,
                       float *buffer)
 {
     for (size_t begin = 0; begin < row_capacity; begin += CSL_SORT_BLOCK) {
         uint32_t left = begin < row_count ? row_count - (uint32_t)begin : 0;
-        sort_function *sort = left < CSL_SORT_BLOCK ? sort_part : sort_block;
-        sort(rows + (left ? begin : 0), left, column, magnitude, buffer + begin * SIMD_LANES);
+        sort_function *sort = left < CSL_SORT_BLOCK ? sort_part : part_32;
+        sort(rows + (left ? begin : 0), left, column, ahead, buffer + begin * SIMD_LANES);
     }
     for (size_t half = CSL_SORT_BLOCK; half < row_capacity; half *= 2) {
         for (size_t begin = 0; begin + half < row_count; begin += 2 * half) {
             merge_runs(buffer, begin, half); /* a run that is all padding needs no merging */
+            if (2 * half < row_capacity) {
+                clean_pass(buffer, begin, begin + 2 * half, 1); /* no larger stride has work left */
+            }
         }
     }
-}
-
-SIMD_INLINE simd_float rank_value(const float *sorted, uint32_t rank)
-{
-    return simd_key_value(simd_key_load(sorted + rank * SIMD_LANES));
+    clean_to_values(buffer, row_capacity);
 }
 
 /*
  * What follows takes `vectors` sorted vectors at a time, [vector][rank][lane]: a sum in ascending
- * order is a chain of dependent additions, and two chains take no longer than one.
+ * order is a chain of dependent additions, and two chains take no longer than one. As much room
+ * lies CSL_KEPT_OFFSET values behind them.
  */
-enum { CSL_SELECT_VECTORS = 2 };
+enum {
+    CSL_SELECT_VECTORS = 2,
+    CSL_KEPT_OFFSET = CSL_SELECT_VECTORS * (CSL_ROWS_MAX + 1) * SIMD_LANES
+};
+
+/* Adds values [first, last) of each vector to its sum, one after the other. */
+SIMD_INLINE void add_values(const float *values,
+                            uint32_t vectors,
+                            size_t stride,
+                            uint32_t first,
+                            uint32_t last,
+                            simd_double *sum)
+{
+    for (uint32_t i = first; i < last; i++) {
+#pragma GCC unroll 2
+        for (uint32_t v = 0; v < vectors; v++) {
+            sum[v] = simd_double_add(sum[v], simd_widen_load(values + v * stride + i * SIMD_LANES));
+        }
+    }
+}
+
+SIMD_INLINE void begin_sums(uint32_t vectors, simd_double *sum)
+{
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        sum[v] = simd_double_set(0.0);
+    }
+}
+
+SIMD_INLINE void
+end_means(uint32_t vectors, const simd_double *sum, uint32_t count, simd_float *mean)
+{
+#pragma GCC unroll 2
+    for (uint32_t v = 0; v < vectors; v++) {
+        mean[v] = simd_narrow(simd_double_div(sum[v], simd_double_set((double)count)));
+    }
+}
 
 /* Sum of ranks [first, last) in ascending order, divided by their number. */
 SIMD_INLINE void mean_of_ranks(const float *sorted,
@@ -240,44 +305,15 @@ SIMD_INLINE void mean_of_ranks(const float *sorted,
                                simd_float *mean)
 {
     simd_double sum[CSL_SELECT_VECTORS];
-#pragma GCC unroll 2
-    for (uint32_t v = 0; v < vectors; v++) {
-        sum[v] = simd_double_set(0.0);
-    }
-    for (uint32_t i = first; i < last; i++) {
-#pragma GCC unroll 2
-        for (uint32_t v = 0; v < vectors; v++) {
-            sum[v] = simd_double_add(sum[v], simd_widen(rank_value(sorted + v * stride, i)));
-        }
-    }
-#pragma GCC unroll 2
-    for (uint32_t v = 0; v < vectors; v++) {
-        mean[v] = simd_narrow(simd_double_div(sum[v], simd_double_set((double)(last - first))));
-    }
-}
-
-/* The value at rank i, +0.0 in lanes whose window of `keep` values does not hold it. */
-SIMD_INLINE simd_float
-kept_value(const float *sorted, uint32_t i, uint32_t shifts, uint32_t keep, simd_float centre)
-{
-    simd_float value = rank_value(sorted, i);
-    simd_float kept = value;
-    if (i < shifts) { /* left behind if the window moves past i */
-        simd_float other = rank_value(sorted, i + keep);
-        kept =
-            simd_zero_where(simd_greater(simd_sub(centre, value), simd_sub(other, centre)), kept);
-    }
-    if (i >= keep) { /* reached if the window moves past i - keep */
-        simd_float other = rank_value(sorted, i - keep);
-        kept = simd_where(simd_greater(simd_sub(centre, other), simd_sub(value, centre)), kept,
-                          simd_set(0.0f));
-    }
-    return kept;
+    begin_sums(vectors, sum);
+    add_values(sorted, vectors, stride, first, last, sum);
+    end_means(vectors, sum, last - first, mean);
 }
 
 /* Mean of the `keep` values closest to centre; see csl_select_spec for the window and its ties.
- * Whether the window moves on past t depends on t alone, so no lane needs its own index. */
-SIMD_INLINE void mean_of_closest(const float *sorted,
+ * Whether the window moves on past t depends on t alone, so no lane needs its own index: t is then
+ * left behind and t + keep is reached. What the window does not hold becomes +0.0, in a copy. */
+SIMD_INLINE void mean_of_closest(float *sorted,
                                  uint32_t vectors,
                                  size_t stride,
                                  uint32_t count,
@@ -285,26 +321,32 @@ SIMD_INLINE void mean_of_closest(const float *sorted,
                                  simd_float *centre_to_mean)
 {
     simd_double sum[CSL_SELECT_VECTORS];
+    float *kept = sorted + CSL_KEPT_OFFSET;
     uint32_t shifts = count - keep; /* the window can begin at ranks 0..shifts */
-#pragma GCC unroll 2
-    for (uint32_t v = 0; v < vectors; v++) {
-        sum[v] = simd_double_set(0.0);
-    }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t t = 0; t < shifts; t++) {
 #pragma GCC unroll 2
         for (uint32_t v = 0; v < vectors; v++) {
-            simd_float kept = kept_value(sorted + v * stride, i, shifts, keep, centre_to_mean[v]);
-            sum[v] = simd_double_add(sum[v], simd_widen(kept));
+            size_t at = v * stride + t * SIMD_LANES;
+            simd_float left = simd_load(sorted + at);
+            simd_float right = simd_load(sorted + at + keep * SIMD_LANES);
+            simd_mask moves =
+                simd_greater(simd_sub(centre_to_mean[v], left), simd_sub(right, centre_to_mean[v]));
+            if (t >= keep) { /* held only if an earlier move has reached it */
+                left = simd_load(kept + at);
+            }
+            simd_store(kept + at, simd_zero_where(moves, left));
+            simd_store(kept + at + keep * SIMD_LANES, simd_where(moves, right, simd_set(0.0f)));
         }
     }
-#pragma GCC unroll 2
-    for (uint32_t v = 0; v < vectors; v++) {
-        centre_to_mean[v] = simd_narrow(simd_double_div(sum[v], simd_double_set((double)keep)));
-    }
+    begin_sums(vectors, sum);
+    add_values(kept, vectors, stride, 0, shifts, sum);
+    add_values(sorted, vectors, stride, shifts, keep, sum);
+    add_values(kept, vectors, stride, shifts > keep ? shifts : keep, count, sum);
+    end_means(vectors, sum, keep, centre_to_mean);
 }
 
 SIMD_INLINE void select_ranks(const csl_select_spec *spec,
-                              const float *sorted,
+                              float *sorted,
                               uint32_t vectors,
                               size_t stride,
                               uint32_t count,
@@ -322,16 +364,13 @@ SIMD_INLINE void select_ranks(const csl_select_spec *spec,
     }
 }
 
-static void select_vectors(const csl_select_spec *spec,
-                           const float *sorted,
-                           size_t stride,
-                           uint32_t count,
-                           simd_float *result)
+static void select_vectors(
+    const csl_select_spec *spec, float *sorted, size_t stride, uint32_t count, simd_float *result)
 {
     select_ranks(spec, sorted, CSL_SELECT_VECTORS, stride, count, result);
 }
 
-static simd_float select_vector(const csl_select_spec *spec, const float *sorted, uint32_t count)
+static simd_float select_vector(const csl_select_spec *spec, float *sorted, uint32_t count)
 {
     simd_float result;
     select_ranks(spec, sorted, 1, 0, count, &result);
@@ -345,24 +384,22 @@ SIMD_INLINE simd_float sign_of(simd_float v)
     return simd_where(simd_greater(zero, v), simd_set(-1.0f), sign);
 }
 
-static void majority_range(const float *const *rows,
-                           uint32_t row_count,
-                           size_t begin,
-                           size_t end,
-                           simd_magnitude *magnitude,
-                           float *out)
+static uint32_t
+majority_range(const float *const *rows, uint32_t row_count, size_t begin, size_t end, float *out)
 {
+    simd_magnitude magnitude = simd_magnitude_none();
     for (size_t j = begin; j < end; j += SIMD_LANES) {
         size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
         simd_float sum = simd_set(0.0f); /* small integers: exact */
         for (uint32_t i = 0; i < row_count; i++) {
             simd_float x =
                 lanes == SIMD_LANES ? simd_load(rows[i] + j) : simd_load_part(rows[i] + j, lanes);
-            *magnitude = simd_magnitude_with(*magnitude, x);
+            magnitude = simd_magnitude_with(magnitude, x);
             sum = simd_add(sum, sign_of(simd_order_nan(x)));
         }
         simd_store_part(out + j, sign_of(sum), lanes);
     }
+    return simd_magnitude_largest(magnitude);
 }
 
 static bool is_median(csl_select_kind kind)
@@ -376,49 +413,107 @@ typedef struct sorter {
     sort_function *network; /* or NULL: more rows than any network has */
     uint32_t row_count;
     size_t capacity; /* vectors that sort_many works on */
+    size_t ahead;    /* columns from those in work to those whose cache lines are asked for */
 } sorter;
 
 static sorter find_sorter(const csl_select_spec *spec, uint32_t row_count)
 {
-    sorter s = {is_median(spec->kind) ? find_median(row_count) : find_sort(row_count), row_count,
-                2 * CSL_NETWORK_MAX};
+    size_t lines = CSL_LINES_AHEAD / row_count;
+    lines = lines < 1 ? 1 : lines > CSL_LINES_AHEAD_MAX ? CSL_LINES_AHEAD_MAX : lines;
+    sorter s = {.network = is_median(spec->kind) ? find_median(row_count) : find_sort(row_count),
+                .row_count = row_count,
+                .capacity = 2 * CSL_NETWORK_MAX,
+                .ahead = lines * CSL_FLOATS_PER_LINE};
     while (s.capacity < row_count) {
         s.capacity *= 2;
     }
     return s;
 }
 
-SIMD_INLINE void sort_vector(const sorter *s,
-                             const float *const *rows,
-                             size_t column,
-                             simd_magnitude *magnitude,
-                             float *sorted)
+SIMD_INLINE void
+sort_vector(const sorter *s, const float *const *rows, size_t column, float *sorted)
 {
     if (s->network) {
-        s->network(rows, s->row_count, column, magnitude, sorted);
+        s->network(rows, s->row_count, column, column + s->ahead, sorted);
     } else {
-        sort_many(rows, s->row_count, s->capacity, column, magnitude, sorted);
+        sort_many(rows, s->row_count, s->capacity, column, column + s->ahead, sorted);
     }
 }
 
-/* The last columns, fewer than a vector has: sorted from a copy with zeros behind them. */
-static void select_rest(const csl_select_spec *spec,
-                        const sorter *s,
-                        const float *const *rows,
-                        size_t column,
-                        size_t lane_count,
-                        simd_magnitude *magnitude,
-                        float *sorted,
-                        float *out)
+/* The magnitude, or the larger ones of the rows that were sorted. */
+SIMD_INLINE simd_magnitude extremes_with(const sorter *s,
+                                         simd_magnitude magnitude,
+                                         const float *sorted)
+{
+    magnitude = simd_magnitude_with(magnitude, simd_load(sorted));
+    return simd_magnitude_with(magnitude, simd_load(sorted + (s->row_count - 1) * SIMD_LANES));
+}
+
+/* Sorts a copy of some columns, as many as a vector has or fewer: infinities stand in the place of
+ * a NaN, and zeros behind the last column. */
+static __attribute__((noinline)) void sort_copy(
+    const sorter *s, const float *const *rows, size_t column, size_t lane_count, float *sorted)
 {
     _Alignas(64) float copy[CSL_ROWS_MAX * SIMD_LANES];
     const float *copied[CSL_ROWS_MAX];
     for (uint32_t i = 0; i < s->row_count; i++) {
         copied[i] = copy + i * SIMD_LANES;
-        simd_store(copy + i * SIMD_LANES, simd_load_part(rows[i] + column, lane_count));
+        simd_store(copy + i * SIMD_LANES,
+                   simd_order_nan(simd_load_part(rows[i] + column, lane_count)));
     }
-    sort_vector(s, copied, 0, magnitude, sorted);
-    simd_store_part(out + column, select_vector(spec, sorted, s->row_count), lane_count);
+    sort_vector(s, copied, 0, sorted);
+}
+
+/* All columns by copies: where keys do not order a NaN, and one was met among the sorted values. */
+static void select_ordered(const csl_select_spec *spec,
+                           const sorter *s,
+                           const float *const *rows,
+                           size_t begin,
+                           size_t end,
+                           float *sorted,
+                           float *out)
+{
+    for (size_t j = begin; j < end; j += SIMD_LANES) {
+        size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
+        sort_copy(s, rows, j, lanes, sorted);
+        simd_store_part(out + j, select_vector(spec, sorted, s->row_count), lanes);
+    }
+}
+
+/* Pairs of vectors, and what is left of them: see select_range. */
+static simd_magnitude select_sorted(const csl_select_spec *spec,
+                                    const sorter *s,
+                                    const float *const *rows,
+                                    size_t begin,
+                                    size_t end,
+                                    float *sorted,
+                                    float *out)
+{
+    size_t stride = (s->capacity + 1) * SIMD_LANES; /* no power of two: sets of the cache differ */
+    simd_magnitude magnitude = simd_magnitude_none();
+    size_t j = begin;
+    for (; end - j >= CSL_SELECT_VECTORS * SIMD_LANES; j += CSL_SELECT_VECTORS * SIMD_LANES) {
+        simd_float result[CSL_SELECT_VECTORS];
+        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
+            sort_vector(s, rows, j + v * SIMD_LANES, sorted + v * stride);
+        }
+        select_vectors(spec, sorted, stride, s->row_count, result);
+        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
+            magnitude = extremes_with(s, magnitude, sorted + v * stride);
+            simd_store(out + j + v * SIMD_LANES, result[v]);
+        }
+    }
+    for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
+        sort_vector(s, rows, j, sorted);
+        magnitude = extremes_with(s, magnitude, sorted);
+        simd_store(out + j, select_vector(spec, sorted, s->row_count));
+    }
+    if (j < end) { /* fewer columns than a vector has */
+        sort_copy(s, rows, j, end - j, sorted);
+        magnitude = extremes_with(s, magnitude, sorted);
+        simd_store_part(out + j, select_vector(spec, sorted, s->row_count), end - j);
+    }
+    return magnitude;
 }
 
 static uint32_t select_range(const csl_select_spec *spec,
@@ -428,31 +523,14 @@ static uint32_t select_range(const csl_select_spec *spec,
                              size_t end,
                              float *out)
 {
-    _Alignas(64) float sorted[CSL_SELECT_VECTORS * (CSL_ROWS_MAX + 1) * SIMD_LANES];
-    simd_magnitude magnitude = simd_magnitude_none();
+    _Alignas(64) float sorted[2 * CSL_KEPT_OFFSET];
     if (spec->kind == CSL_SELECT_SIGN_MAJORITY) {
-        majority_range(rows, row_count, begin, end, &magnitude, out);
-        return simd_magnitude_largest(magnitude);
+        return majority_range(rows, row_count, begin, end, out);
     }
     sorter s = find_sorter(spec, row_count);
-    size_t stride = (s.capacity + 1) * SIMD_LANES; /* no power of two: sets of the cache differ */
-    size_t j = begin;
-    for (; end - j >= CSL_SELECT_VECTORS * SIMD_LANES; j += CSL_SELECT_VECTORS * SIMD_LANES) {
-        simd_float result[CSL_SELECT_VECTORS];
-        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
-            sort_vector(&s, rows, j + v * SIMD_LANES, &magnitude, sorted + v * stride);
-        }
-        select_vectors(spec, sorted, stride, row_count, result);
-        for (size_t v = 0; v < CSL_SELECT_VECTORS; v++) {
-            simd_store(out + j + v * SIMD_LANES, result[v]);
-        }
-    }
-    for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
-        sort_vector(&s, rows, j, &magnitude, sorted);
-        simd_store(out + j, select_vector(spec, sorted, row_count));
-    }
-    if (j < end) {
-        select_rest(spec, &s, rows, j, end - j, &magnitude, sorted, out);
+    simd_magnitude magnitude = select_sorted(spec, &s, rows, begin, end, sorted, out);
+    if (simd_keys_miss_nan(magnitude)) {
+        select_ordered(spec, &s, rows, begin, end, sorted, out);
     }
     return simd_magnitude_largest(magnitude);
 }
@@ -460,7 +538,9 @@ static uint32_t select_range(const csl_select_spec *spec,
 #undef EXCHANGE
 #undef KEEP_SMALLER
 #undef KEEP_LARGER
-#undef LOAD_ROWS
+#undef NOTE_EXTREMES
+#undef STORE_KEY
+#undef STORE_VALUE
 #undef SORT_PARAMETERS
 #undef DEFINE_SORT_AS
 #undef DEFINE_SORT

@@ -59,17 +59,19 @@ SIMD_INLINE simd_float simd_order_nan(simd_float v)
     return _mm256_min_ps(v, _mm256_set1_ps(INFINITY)); /* minps gives its second operand for NaN */
 }
 /* The bits of a float as an integer of the same order: the magnitude with the float's sign. Zen
- * processors compare integers on four units and floats on two; others do both on the same. */
+ * processors compare integers on three units and floats on two; others do both on the same. A NaN
+ * lies beyond the infinity of its sign. */
 typedef __m256i simd_key;
 SIMD_INLINE simd_key simd_key_of(simd_float v)
 {
-    __m256i bits = _mm256_castps_si256(simd_order_nan(v));
+    __m256i bits = _mm256_castps_si256(v);
     return _mm256_sign_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX)), bits);
 }
 SIMD_INLINE simd_float simd_key_value(simd_key k)
 {
-    __m256i sign = _mm256_and_si256(k, _mm256_set1_epi32(INT32_MIN));
-    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_abs_epi32(k), sign));
+    __m256i negative = _mm256_sub_epi32(_mm256_set1_epi32(INT32_MIN), k);
+    return _mm256_blendv_ps(_mm256_castsi256_ps(k), _mm256_castsi256_ps(negative),
+                            _mm256_castsi256_ps(k));
 }
 SIMD_INLINE simd_key simd_key_smaller(simd_key a, simd_key b)
 {
@@ -197,6 +199,11 @@ SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
 {
     __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(INT32_MAX));
     return _mm256_max_epu32(m, bits);
+}
+SIMD_INLINE int simd_keys_miss_nan(simd_magnitude m)
+{
+    __m256i nan = _mm256_cmpgt_epi32(m, _mm256_set1_epi32((int)CSL_MAGNITUDE_INFINITY));
+    return !_mm256_testz_si256(nan, nan);
 }
 SIMD_INLINE uint32_t simd_magnitude_largest(simd_magnitude m)
 {

@@ -56,8 +56,9 @@ SIMD_INLINE simd_float simd_order_nan(simd_float v)
     return v < INFINITY ? v : INFINITY;
 }
 
-/* What is sorted: SIMD_LANES values in whatever form this processor compares fastest. A NaN becomes
- * +infinity, a zero may change its sign. */
+/* What is sorted: SIMD_LANES values in whatever form this processor compares fastest. A zero may
+ * change its sign. A NaN becomes +infinity, or the least or largest key of all: see
+ * simd_keys_miss_nan. */
 typedef float simd_key;
 SIMD_INLINE simd_key simd_key_of(simd_float v)
 {
@@ -203,6 +204,12 @@ SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
     memcpy(&bits, &v, sizeof bits);
     bits &= INT32_MAX;
     return bits > m ? bits : m;
+}
+/* True if the sorted values that m is of hold a NaN, which simd_key_of has left as it was. */
+SIMD_INLINE int simd_keys_miss_nan(simd_magnitude m)
+{
+    (void)m;
+    return 0;
 }
 SIMD_INLINE uint32_t simd_magnitude_largest(simd_magnitude m)
 {

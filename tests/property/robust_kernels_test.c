@@ -18,21 +18,26 @@ typedef enum data_kind {
     DATA_NORMAL,
     DATA_SHIFTED, /* a large common part */
     DATA_TIES,    /* few distinct values, both zeros */
-    DATA_WILD,    /* any exponent, denormals, infinities and NaN */
+    DATA_EXTREME, /* any exponent, denormals and infinities */
+    DATA_WILD,    /* the same, and NaN of both signs */
     DATA_KIND_COUNT
 } data_kind;
 
 static float draw(data_kind kind)
 {
-    static const float special[] = {INFINITY, -INFINITY, NAN, -0.0f, 0.0f, 1e-45f, 3e38f, -3e38f};
+    static const float special[] = {INFINITY, -INFINITY, -0.0f, 0.0f, 1e-45f,
+                                    3e38f,    -3e38f,    NAN,   -NAN};
+    enum { NAN_COUNT = 2, SPECIAL_COUNT = sizeof special / sizeof *special };
     switch (kind) {
     case DATA_SHIFTED:
         return (float)(1e4 + csl_test_normal());
     case DATA_TIES:
         return (float)((int)(csl_test_random() % 5) - 2) * (csl_test_random() % 2 ? 1.0f : -1.0f);
+    case DATA_EXTREME:
     case DATA_WILD:
         if (csl_test_random() % 16 == 0) {
-            return special[csl_test_random() % 8];
+            return special[csl_test_random() %
+                           (SPECIAL_COUNT - (kind == DATA_WILD ? 0u : (unsigned)NAN_COUNT))];
         }
         return (float)ldexp(csl_test_normal(), (int)(csl_test_random() % 250) - 140);
     default:
@@ -589,41 +594,41 @@ static void check_norms(block *b)
     free(gathered);
 }
 
-static void means_equal_the_written_sequence_on_every_set(void)
-{
-    sweep(check_means, 9000);
-}
-
-static void selection_equals_sorting_on_every_set(void)
-{
-    sweep(check_selection, 700);
-}
-
-static void mixing_equals_the_written_sequence_on_every_set(void)
-{
-    sweep(check_mixing, 1300);
-}
-
-static void statistics_equal_the_written_sequence_on_every_set(void)
-{
-    sweep(check_statistics, 900);
-}
-
-static void exact_sums_have_the_same_words_for_every_set_and_split(void)
-{
-    sweep(check_distances, 3 * CSL_TILE);
-}
-
-static void norms_and_census_count_every_coordinate(void)
-{
-    sweep(check_norms, 20000);
-}
+/* A test that looks at shapes of all kinds, of so many columns at most. */
+#define SWEEP(name, check, count_max)                                                              \
+    static void name(void)                                                                         \
+    {                                                                                              \
+        sweep(check, count_max);                                                                   \
+    }
+SWEEP(means_equal_the_written_sequence_on_every_set, check_means, 9000)
+SWEEP(selection_equals_sorting_on_every_set, check_selection, 700)
+SWEEP(mixing_equals_the_written_sequence_on_every_set, check_mixing, 1300)
+SWEEP(statistics_equal_the_written_sequence_on_every_set, check_statistics, 900)
+SWEEP(exact_sums_have_the_same_words_for_every_set_and_split, check_distances, 3 * CSL_TILE)
+SWEEP(norms_and_census_count_every_coordinate, check_norms, 20000)
 
 static void every_row_count_to_130_and_1024_rows_sort(void)
 {
     for (uint32_t n = 1; n <= 131; n++) {
-        block b =
-            make_block("host", 1, n == 131 ? CSL_ROWS_MAX : n, 17, n % 2 ? DATA_TIES : DATA_NORMAL);
+        static const data_kind kinds[] = {DATA_TIES, DATA_NORMAL, DATA_EXTREME};
+        block b = make_block("host", 1, n == 131 ? CSL_ROWS_MAX : n, 17, kinds[n % 3]);
+        on_every_set(&b, check_selection);
+        free_block(&b);
+    }
+}
+
+/* Which row, and in which of the vectors of the range, must make no difference. */
+static void one_nan_of_either_sign_sorts_as_infinity_in_every_row_count(void)
+{
+    enum { COUNT = 53, COUNTS = 130 };
+    for (uint32_t n = 1; n <= COUNTS; n++) {
+        block b = make_block("host", 1, n, COUNT, DATA_NORMAL);
+        size_t row = csl_test_random() % n;
+        size_t column = csl_test_random() % COUNT;
+        float *nan = b.host + row * COUNT + column;
+        *nan = n % 2 ? NAN : -NAN;
+        CHECK_OK(csl_device_copy(b.device, (float *)csl_test_owned(b.rows[row]) + column, nan,
+                                 sizeof *nan, CSL_COPY_TO_DEVICE));
         on_every_set(&b, check_selection);
         free_block(&b);
     }
@@ -679,6 +684,7 @@ int main(void)
         CASE(means_equal_the_written_sequence_on_every_set),
         CASE(selection_equals_sorting_on_every_set),
         CASE(every_row_count_to_130_and_1024_rows_sort),
+        CASE(one_nan_of_either_sign_sorts_as_infinity_in_every_row_count),
         CASE(mixing_equals_the_written_sequence_on_every_set),
         CASE(statistics_equal_the_written_sequence_on_every_set),
         CASE(exact_sums_have_the_same_words_for_every_set_and_split),
