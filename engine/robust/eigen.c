@@ -192,6 +192,28 @@ static csl_status top_vector(const tridiagonal *t, double value, double scale, d
     return CSL_OK;
 }
 
+/* Where the entries are so large or small that powers of them would leave the range of float64, all
+ * are multiplied by a power of two, which rounds nothing. Gives its exponent. */
+static int move_into_range(double *matrix, uint32_t n)
+{
+    enum { RANGE = 100 }; /* the fourth power of what is left of 2^-RANGE is still there */
+    size_t count = (size_t)n * n;
+    double largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs(matrix[i]));
+    }
+    int exponent = largest > 0 && isfinite(largest) ? -ilogb(largest) : 0;
+    if (exponent >= -RANGE && exponent <= RANGE) {
+        return 0;
+    }
+    double first = ldexp(1, exponent / 2); /* in two steps: 2^1074 is no float64 */
+    double second = ldexp(1, exponent - exponent / 2);
+    for (size_t i = 0; i < count; i++) {
+        matrix[i] = matrix[i] * first * second;
+    }
+    return exponent;
+}
+
 csl_status csl_top_eigenpair(double *matrix, uint32_t n, double *value_out, double *vector_out)
 {
     double *room = csl_numbers(n, 8);
@@ -207,15 +229,17 @@ csl_status csl_top_eigenpair(double *matrix, uint32_t n, double *value_out, doub
                      room + (size_t)5 * n,
                      room + (size_t)6 * n,
                      room + (size_t)7 * n};
+    int exponent = move_into_range(matrix, n);
     reduce(matrix, &t);
     double scale = 0;
-    *value_out = top_value(&t, &scale);
+    double value = top_value(&t, &scale);
+    *value_out = ldexp(value, -exponent);
     csl_status status = CSL_OK;
     if (vector_out && scale == 0) {
         memset(vector_out, 0, n * sizeof *vector_out);
         vector_out[0] = 1;
     } else if (vector_out) {
-        status = top_vector(&t, *value_out, scale, vector_out);
+        status = top_vector(&t, value, scale, vector_out);
     }
     for (uint32_t k = n; vector_out && status == CSL_OK && k-- > 0;) {
         const double *v = matrix + (size_t)k * n + k + 1;

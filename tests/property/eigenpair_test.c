@@ -126,11 +126,36 @@ static void degenerate_matrices_have_a_pair_too(void)
     check_pair(a, N);
 }
 
+/* Updates of 1e-30 have products of 1e-60, of low rank where institutions agree: what is left of
+ * them after some reflections is rounding, whose squares must not vanish nor their inverses be
+ * infinite. A power of two changes the value by itself and the vector not at all. */
+static void any_scale_gives_the_same_vector(void)
+{
+    enum { N = 9 };
+    static const int exponents[] = {-900, -400, -203, -150, 150, 203, 400, 900};
+    double base[N * N];
+    double scaled[N * N];
+    for (int trial = 0; trial < 200; trial++) {
+        double value[2];
+        double vector[2][N];
+        int exponent = exponents[trial % 8];
+        fill_gram(base, N, 1 + (uint32_t)(csl_test_random() % N), trial % 3, 1);
+        for (size_t k = 0; k < N * N; k++) {
+            scaled[k] = ldexp(base[k], exponent);
+        }
+        CHECK_OK(csl_top_eigenpair(base, N, &value[0], vector[0]));
+        CHECK_OK(csl_top_eigenpair(scaled, N, &value[1], vector[1]));
+        CU_ASSERT(value[1] == ldexp(value[0], exponent));
+        CU_ASSERT(memcmp(vector[0], vector[1], sizeof vector[0]) == 0);
+    }
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
         {"the pair is the top one", the_pair_is_the_top_one},
         {"degenerate matrices have a pair too", degenerate_matrices_have_a_pair_too},
+        {"any scale gives the same vector", any_scale_gives_the_same_vector},
     };
     return csl_test_main("eigenpairs", cases, sizeof cases / sizeof *cases);
 }
