@@ -14,10 +14,8 @@
 
 enum {
     CSL_NETWORK_MAX = 64,
-    CSL_SORT_BLOCK = 32, /* rows that are sorted by a network when there are more than 64 */
-    CSL_FLOATS_PER_LINE = 16,
-    CSL_LINES_AHEAD = 128, /* of all rows together, asked for before they are needed */
-    CSL_LINES_AHEAD_MAX = 8
+    CSL_SORT_BLOCK = 32,    /* rows that are sorted by a network when there are more than 64 */
+    CSL_COLUMNS_AHEAD = 128 /* from those in work to those whose cache lines are asked for */
 };
 
 /* A vector of one row; asks for the cache line that one `ahead` columns further needs. */
@@ -413,17 +411,13 @@ typedef struct sorter {
     sort_function *network; /* or NULL: more rows than any network has */
     uint32_t row_count;
     size_t capacity; /* vectors that sort_many works on */
-    size_t ahead;    /* columns from those in work to those whose cache lines are asked for */
 } sorter;
 
 static sorter find_sorter(const csl_select_spec *spec, uint32_t row_count)
 {
-    size_t lines = CSL_LINES_AHEAD / row_count;
-    lines = lines < 1 ? 1 : lines > CSL_LINES_AHEAD_MAX ? CSL_LINES_AHEAD_MAX : lines;
     sorter s = {.network = is_median(spec->kind) ? find_median(row_count) : find_sort(row_count),
                 .row_count = row_count,
-                .capacity = 2 * CSL_NETWORK_MAX,
-                .ahead = lines * CSL_FLOATS_PER_LINE};
+                .capacity = 2 * CSL_NETWORK_MAX};
     while (s.capacity < row_count) {
         s.capacity *= 2;
     }
@@ -434,9 +428,9 @@ SIMD_INLINE void
 sort_vector(const sorter *s, const float *const *rows, size_t column, float *sorted)
 {
     if (s->network) {
-        s->network(rows, s->row_count, column, column + s->ahead, sorted);
+        s->network(rows, s->row_count, column, column + CSL_COLUMNS_AHEAD, sorted);
     } else {
-        sort_many(rows, s->row_count, s->capacity, column, column + s->ahead, sorted);
+        sort_many(rows, s->row_count, s->capacity, column, column + CSL_COLUMNS_AHEAD, sorted);
     }
 }
 
