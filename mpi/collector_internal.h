@@ -40,7 +40,6 @@ struct csl_collector {
     csl_shared_memory *shared; /* every rank's places [own_count_max][stride]; NULL: messages */
     bool in_files;             /* the places: pages that are not in use leave memory */
     size_t step;               /* columns that are waited for at a time */
-    csl_coordinate_shard read; /* in files: columns of this rank's shard that were asked for last */
     size_t stride;
     float **places;         /* [row_count_max] of this rank's rows in shared memory, else NULL */
     float *buffer;          /* messages: [row_count_max][own.count] */

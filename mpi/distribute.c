@@ -275,7 +275,6 @@ csl_status csl_collector_begin(csl_collector *collector, const uint32_t *owners,
     collector->row_count = row_count;
     memcpy(collector->owners, owners, row_count * sizeof *owners);
     memset(collector->submitted, 0, sizeof collector->submitted);
-    collector->read = (csl_coordinate_shard){0, 0};
     if (collector->cards.nccl) {
         csl_cards_begin(collector);
         return CSL_OK;
@@ -380,26 +379,22 @@ size_t csl_collector_step(const csl_collector *collector)
     return collector->step;
 }
 
-/* Of rows in files, the next columns take the place of the last ones, and the system begins to read
- * those behind them. */
-static void turn_to(csl_collector *collector, csl_coordinate_shard next)
-{
-    csl_coordinate_shard last = collector->read;
-    size_t behind = next.begin + next.count;
-    size_t left = collector->own.count - behind;
-    left = left < next.count ? left : next.count;
-    for (uint32_t row = 0; row < collector->row_count; row++) {
-        const float *values = collector->rows[row];
-        csl_shared_memory_release(values + last.begin, last.count * sizeof *values);
-        csl_shared_memory_expect(values + behind, left * sizeof *values);
-    }
-    collector->read = next;
-}
-
+/* Whole rows, not the columns read last: with a page the system maps some around it, which may lie
+ * in columns that have left memory already. */
 void csl_collector_release(csl_collector *collector)
 {
     for (uint32_t row = 0; collector->in_files && row < collector->row_count; row++) {
         csl_shared_memory_release(collector->rows[row], collector->own.count * sizeof(float));
+    }
+}
+
+/* The system begins to read the columns behind [begin, begin + count), as many of them. */
+static void expect_behind(const csl_collector *collector, size_t begin, size_t count)
+{
+    size_t left = collector->own.count - begin - count;
+    left = left < count ? left : count;
+    for (uint32_t row = 0; row < collector->row_count; row++) {
+        csl_shared_memory_expect(collector->rows[row] + begin + count, left * sizeof(float));
     }
 }
 
@@ -426,7 +421,8 @@ csl_status csl_collector_wait(csl_collector *collector, size_t begin, size_t cou
 {
     CSL_TRY(receive(collector, begin, count));
     if (collector->in_files) {
-        turn_to(collector, (csl_coordinate_shard){begin, count});
+        csl_collector_release(collector);
+        expect_behind(collector, begin, count);
     }
     return CSL_OK;
 }
