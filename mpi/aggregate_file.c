@@ -14,6 +14,20 @@ static bool takes_a_row(const csl_file_aggregation *a, size_t piece_count)
     return piece_count == a->own.count && !csl_aggregate_reads_once(&a->job->spec);
 }
 
+/* Values of the rows' block that nobody needs once the aggregate is there. */
+static uint64_t left_over(const csl_file_aggregation *a, size_t piece_count)
+{
+    uint64_t rows = a->row_count - (takes_a_row(a, piece_count) ? 1 : 0);
+    return rows * piece_count;
+}
+
+/* Whether rank 0 needs memory of its own for what the others send. */
+static bool needs_room(const csl_file_aggregation *a, size_t piece_count)
+{
+    return a->rank == 0 && a->rank_count > 1 &&
+           left_over(a, piece_count) < csl_stream_room(&a->sharding);
+}
+
 /* The formula of aggregate_file.h. */
 static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
 {
@@ -25,9 +39,7 @@ static uint64_t needed_memory(const csl_file_aggregation *a, size_t piece_count)
     }
     values += takes_a_row(a, piece_count) ? 0 : own;
     values += (a->kept_count + (a->job->root >= 0 ? 1 : 0)) * own;
-    if (a->rank == 0 && a->rank_count > 1) {
-        values += a->total < CSL_STREAM_COUNT ? a->total : CSL_STREAM_COUNT;
-    }
+    values += needs_room(a, piece_count) ? csl_stream_room(&a->sharding) : 0;
     return sizeof(float) * values + 4096 * n + 352 * n * n;
 }
 
@@ -159,8 +171,12 @@ static csl_status allocate(csl_file_aggregation *a)
         CSL_TRY(csl_device_alloc(a->device, size, &memory));
         a->root = memory;
     }
-    a->aggregate = takes_a_row(a, a->piece_count) ? a->host_block : malloc(size + 1);
-    return a->host_block && a->aggregate
+    bool takes = takes_a_row(a, a->piece_count);
+    bool rooms = needs_room(a, a->piece_count);
+    a->aggregate = takes ? a->host_block : malloc(size + 1);
+    a->own_room = rooms ? malloc(csl_stream_room(&a->sharding) * sizeof(float)) : NULL;
+    a->room = rooms || !a->host_block ? a->own_room : a->host_block + (takes ? a->own.count : 0);
+    return a->host_block && a->aggregate && (a->own_room || !rooms)
                ? CSL_OK
                : csl_fail(CSL_E_NO_MEMORY, "%u updates, %zu values of each at a time", a->row_count,
                           a->piece_count);
@@ -299,7 +315,8 @@ static csl_status write_files(csl_file_aggregation *a, csl_text *table)
     }
     status = csl_agree(a->communicator, status);
     if (status == CSL_OK) {
-        status = csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, take, &file);
+        status = csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, a->room, take,
+                                        &file);
     }
     if (status == CSL_OK && a->rank == 0) {
         status = finish_files(a, &file, table);
@@ -318,6 +335,7 @@ static void release(csl_file_aggregation *a)
     if (a->aggregate != a->host_block) {
         free(a->aggregate);
     }
+    free(a->own_room);
     if (a->host_block != a->device_block) {
         free(a->host_block);
     }

@@ -22,10 +22,12 @@ typedef struct csl_file_aggregation {
     csl_device *device;
     bool is_host;
     size_t piece_count;
-    float *host_block;            /* [row_count][piece_count] */
-    float *device_block;          /* the same on the device; host_block on the host */
-    float *root;                  /* device [own.count], or NULL */
-    float *aggregate;             /* host [own.count]; the first row of host_block where it can */
+    float *host_block;   /* [row_count][piece_count] */
+    float *device_block; /* the same on the device; host_block on the host */
+    float *root;         /* device [own.count], or NULL */
+    float *aggregate;    /* host [own.count]; the first row of host_block where it can */
+    float *room;     /* on rank 0, for what others send: what is left of host_block, or own_room */
+    float *own_room; /* or NULL */
     csl_aggregate_memory *memory; /* or NULL */
     bool keeps_histories;         /* of each institution; else one centre */
     uint32_t kept_count;          /* rows in memory, 0 without */

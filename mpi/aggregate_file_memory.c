@@ -98,7 +98,8 @@ static csl_status write_row(csl_file_aggregation *a, uint32_t k, csl_kept_writer
         memset(a->aggregate, 0, a->own.count * sizeof *a->aggregate);
     }
     CSL_TRY(csl_agree(a->communicator, status));
-    status = csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, take, writer);
+    status =
+        csl_stream_coordinates(a->communicator, &a->sharding, a->aggregate, a->room, take, writer);
     return csl_communicator_is_broken(a->communicator) ? status
                                                        : csl_agree(a->communicator, status);
 }

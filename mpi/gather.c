@@ -74,7 +74,7 @@ csl_status csl_collect_coordinates(csl_communicator *communicator,
     return send_shard(communicator, shard, own);
 }
 
-/* On rank 0, others' coordinates through room [CSL_PIECE_COUNT]. A failure to take does not end the
+/* On rank 0, others' coordinates through room. A failure to take does not end the
  * receiving, since the others send. */
 static csl_status take_shards(csl_communicator *communicator,
                               const csl_sharding *sharding,
@@ -96,27 +96,23 @@ static csl_status take_shards(csl_communicator *communicator,
     return taken;
 }
 
+size_t csl_stream_room(const csl_sharding *sharding)
+{
+    return sharding->total < CSL_PIECE_COUNT ? sharding->total : CSL_PIECE_COUNT;
+}
+
 csl_status csl_stream_coordinates(csl_communicator *communicator,
                                   const csl_sharding *sharding,
                                   const float *own,
+                                  float *room,
                                   csl_take_coordinates *take,
                                   void *context)
 {
     uint32_t rank = csl_communicator_rank(communicator);
     csl_coordinate_shard shard = csl_shard_of(sharding, rank);
-    bool receives = rank == 0 && sharding->rank_count > 1;
-    size_t room_count = sharding->total < CSL_PIECE_COUNT ? sharding->total : CSL_PIECE_COUNT;
-    float *room = receives ? malloc((room_count + 1) * sizeof *room) : NULL;
-    csl_status status = receives && !room
-                            ? csl_fail(CSL_E_NO_MEMORY, "a piece of %zu coordinates", room_count)
-                            : CSL_OK;
-    status = csl_agree(communicator, status);
-    if (status == CSL_OK && rank == 0) {
-        status = shard.count > 0 ? take(context, 0, shard.count, own) : CSL_OK;
-        status = take_shards(communicator, sharding, room, status, take, context);
-    } else if (status == CSL_OK) {
-        status = send_shard(communicator, shard, own);
+    if (rank != 0) {
+        return send_shard(communicator, shard, own);
     }
-    free(room);
-    return status;
+    csl_status taken = shard.count > 0 ? take(context, 0, shard.count, own) : CSL_OK;
+    return take_shards(communicator, sharding, room, taken, take, context);
 }

@@ -91,6 +91,15 @@ cmp pieces.npy whole.npy || fail 'pieces change the aggregate'
 [ $((whole - small)) -gt $(((366 - 80) * 1024)) ] && [ $((whole - small)) -lt $((366 * 1024 * 103 / 100)) ] ||
     fail "366 MiB and 3 % expected, peaks $small, $whole KiB"
 
+# On two ranks each holds half of it and no more: what the other one sends goes through that memory.
+small_half=$(peak mpirun -n 2 "$consilium" aggregate good.h5 --rule krum --f 2 --out big.npy)
+half=$(peak mpirun -n 2 "$consilium" aggregate big.h5 --rule krum --f 3 --out half.npy)
+echo "peaks in KiB on two ranks: $small_half small, $half whole"
+cmp half.npy whole.npy || fail 'two ranks change the aggregate'
+[ $((half - small_half)) -gt $(((183 - 80) * 1024)) ] &&
+    [ $((half - small_half)) -lt $((183 * 1024 * 101 / 100)) ] ||
+    fail "183 MiB and 1 % expected on each of two ranks, peaks $small_half, $half KiB"
+
 # A rule that reads once holds an eighth of the rows, at least 64 MiB; smaller pieces change no bit.
 once=$(peak "$consilium" aggregate big.h5 --rule median --f 3 --out once.npy)
 echo "peak in KiB: $once of a rule that reads once"

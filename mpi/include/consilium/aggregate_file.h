@@ -4,14 +4,16 @@
  *
  * Memory of a rank that holds `own` of the d coordinates of n updates, in bytes:
  *
- *     4 n piece k + [pieces, or read once] 4 own + [else, or k = 2] 4 min(piece, 2^20)
- *     + [root] 4 own + [memory] 4 own m + [rank 0 of several] 4 min(d, 2^20) + 4096 n + 352 n^2
+ *     4 n piece k + [pieces, or read once] 4 own + [else, or k = 2] 4 min(piece, 2^18)
+ *     + [root] 4 own + [memory] 4 own m + [rank 0, see below] 4 min(d, 2^20) + 4096 n + 352 n^2
  *
  * with k = 1 on the device "host", 2 on others (host and device copies); m = 1 row for a rule that
  * keeps a centre, n for one that keeps histories. `piece` is `own`, or a part of it for rules that
  * read once, where that stays below the limit; else the largest multiple of CSL_TILE that does, and
  * the file is read once per pass. Rules that read twice put the aggregate into the place of the
- * first update's values, which are not needed any more. The program and its libraries come on top.
+ * first update's values, which are not needed any more; and rank 0 takes what the others send
+ * through the other updates' place, if that is large enough: only else through min(d, 2^20) values
+ * more. The program and its libraries come on top.
  */
 #ifndef CONSILIUM_AGGREGATE_FILE_H
 #define CONSILIUM_AGGREGATE_FILE_H

@@ -147,12 +147,15 @@ enum { CSL_STREAM_COUNT = 256 * CSL_TILE };
 /* Takes the next coordinates [begin, begin + count) of a vector, in ascending order. */
 typedef csl_status
 csl_take_coordinates(void *context, size_t begin, size_t count, const float *values);
-/* Collective. The same in pieces, to rank 0, which holds CSL_STREAM_COUNT coordinates of others
- * at a time. What take fails with, rank 0 returns after all is received; the others know nothing of
- * it: csl_agree follows. */
+/* Coordinates of others that rank 0 holds at a time in csl_stream_coordinates. */
+CSL_API size_t csl_stream_room(const csl_sharding *sharding);
+/* Collective. The same in pieces, to rank 0, which takes others' coordinates through room
+ * [csl_stream_room], not used on other ranks nor on a single one. What take fails with, rank 0
+ * returns after all is received; the others know nothing of it: csl_agree follows. */
 CSL_API CSL_MUST_CHECK csl_status csl_stream_coordinates(csl_communicator *communicator,
                                                          const csl_sharding *sharding,
                                                          const float *own,
+                                                         float *room,
                                                          csl_take_coordinates *take,
                                                          void *context);
 
