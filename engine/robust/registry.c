@@ -127,7 +127,7 @@ static const csl_rule rules[] = {
       "1 read + n-f rows, branch and bound of depth f",
       "El-Mhamdi et al. 2020",
       CSL_NEEDS_DISTANCES,
-      {NO_MORE},
+      {CSL_PARAMETER_SEARCH, NO_MORE},
       below_half},
      csl_rule_mda},
     {{"monna",

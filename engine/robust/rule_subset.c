@@ -1,87 +1,22 @@
 /* MDA and SMEA: the best of all subsets of n - f rows. */
-#include "aggregation.h"
+#include "cover.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows that are too far apart to be kept together form a graph; a subset of n - f rows of diameter
- * at most `limit` exists if f rows cover all its edges. */
-typedef struct cover_search {
-    const double *distance;
-    uint32_t m;
-    double limit;
-    uint64_t steps;
-} cover_search;
-
-static bool too_far(const cover_search *s, uint32_t i, uint32_t j)
+/* The least diameter by bisection over the distances that occur; the cover's limit in the end. */
+static csl_status least_diameter(csl_cover *cover, const double *distance, uint32_t m, uint32_t f)
 {
-    return s->distance[(size_t)i * s->m + j] > s->limit;
-}
-
-static uint32_t busiest(const cover_search *s, const bool *removed, uint32_t *degree_out)
-{
-    uint32_t best = 0;
-    uint32_t best_degree = 0;
-    for (uint32_t i = 0; i < s->m; i++) {
-        uint32_t degree = 0;
-        for (uint32_t j = 0; !removed[i] && j < s->m; j++) {
-            degree += !removed[j] && j != i && too_far(s, i, j);
-        }
-        if (degree > best_degree) {
-            best = i;
-            best_degree = degree;
-        }
-    }
-    *degree_out = best_degree;
-    return best;
-}
-
-/* Whether `budget` more rows can be removed so that no edge is left. Depth at most f. removed is
- * restored. */
-static csl_status coverable(cover_search *s, bool *removed, uint32_t budget, bool *answer_out)
-{
-    if (++s->steps > CSL_SEARCH_STEPS_MAX) {
-        return csl_fail(CSL_E_RANGE, "mda: search takes more than %d steps", CSL_SEARCH_STEPS_MAX);
-    }
-    uint32_t degree = 0;
-    uint32_t vertex = busiest(s, removed, &degree);
-    if (degree == 0 || budget == 0) {
-        *answer_out = degree == 0;
-        return CSL_OK;
-    }
-    bool answer = false;
-    removed[vertex] = true;
-    csl_status status = coverable(s, removed, budget - 1, &answer);
-    removed[vertex] = false;
-    if (status == CSL_OK && !answer && degree <= budget) {
-        bool *without = malloc(s->m * sizeof *without);
-        if (!without) {
-            return csl_fail(CSL_E_NO_MEMORY, "mda: no memory for %u rows", s->m);
-        }
-        memcpy(without, removed, s->m * sizeof *without);
-        for (uint32_t j = 0; j < s->m; j++) {
-            without[j] = without[j] || (j != vertex && too_far(s, vertex, j));
-        }
-        status = coverable(s, without, budget - degree, &answer);
-        free(without);
-    }
-    *answer_out = answer;
-    return status;
-}
-
-/* Least diameter by bisection over the distances that occur. */
-static csl_status least_diameter(cover_search *s, uint32_t f, bool *removed)
-{
-    uint32_t m = s->m;
     uint32_t count = m * (m - 1) / 2;
     double *values = csl_numbers(count + 1, 1);
     uint32_t *order = calloc((size_t)count + 1, sizeof *order);
-    csl_status status = values && order ? CSL_OK : CSL_E_NO_MEMORY;
+    uint64_t *all = csl_cover_all(cover);
+    csl_status status = values && order && all ? CSL_OK : CSL_E_NO_MEMORY;
     uint32_t at = 1; /* values[0] = 0 */
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
         for (uint32_t j = i + 1; j < m; j++) {
-            values[at++] = s->distance[(size_t)i * m + j];
+            values[at++] = distance[(size_t)i * m + j];
         }
     }
     if (status == CSL_OK) {
@@ -92,8 +27,8 @@ static csl_status least_diameter(cover_search *s, uint32_t f, bool *removed)
     while (status == CSL_OK && low < high) {
         uint32_t middle = low + (high - low) / 2;
         bool answer = false;
-        s->limit = values[order[middle]];
-        status = coverable(s, removed, f, &answer);
+        csl_cover_limit(cover, distance, values[order[middle]]);
+        status = csl_cover_exists(cover, all, f, &answer);
         if (answer) {
             high = middle;
         } else {
@@ -101,54 +36,46 @@ static csl_status least_diameter(cover_search *s, uint32_t f, bool *removed)
         }
     }
     if (status == CSL_OK) {
-        s->limit = values[order[low]];
+        csl_cover_limit(cover, distance, values[order[low]]);
     }
     free(values);
     free(order);
+    free(all);
     return status;
 }
 
-/* The first in lexicographic order of the subsets within the limit. */
-static csl_status first_subset(cover_search *s, uint32_t f, bool *removed)
+/* The first in lexicographic order of the subsets within the limit. kept: all rows at first. */
+static csl_status
+first_subset(csl_cover *cover, uint32_t m, uint32_t f, uint64_t *kept, uint64_t *trial)
 {
-    bool *trial = calloc(s->m, sizeof *trial);
-    bool *kept = calloc(s->m, sizeof *kept);
-    csl_status status = trial && kept ? CSL_OK : csl_fail(CSL_E_NO_MEMORY, "mda: %u rows", s->m);
+    uint32_t words = csl_cover_words(cover);
     uint32_t gone = 0;
-    for (uint32_t i = 0; status == CSL_OK && i < s->m; i++) {
-        if (removed[i]) {
+    for (uint32_t i = 0; i < m; i++) {
+        if (!csl_has_row(kept, i)) {
             continue;
         }
         /* Keep i: whatever is too far from it goes. */
-        uint32_t more = 0;
-        memcpy(trial, removed, s->m * sizeof *trial);
-        for (uint32_t j = 0; j < s->m; j++) {
-            if (j != i && !trial[j] && too_far(s, i, j)) {
-                trial[j] = true;
-                more++;
-            }
-        }
+        memcpy(trial, kept, words * sizeof *trial);
+        uint32_t more = csl_cover_isolate(cover, i, trial);
         bool answer = false;
         if (gone + more <= f) {
-            status = coverable(s, trial, f - gone - more, &answer);
+            CSL_TRY(csl_cover_exists(cover, trial, f - gone - more, &answer));
         }
         if (answer) {
-            memcpy(removed, trial, s->m * sizeof *trial);
+            memcpy(kept, trial, words * sizeof *kept);
             gone += more;
         } else {
-            removed[i] = true;
+            csl_drop_row(kept, i);
             gone++;
         }
     }
-    for (uint32_t i = s->m; status == CSL_OK && i-- > 0 && gone < f;) {
-        if (!removed[i]) { /* fewer than f had to go: the last in order go too */
-            removed[i] = true;
+    for (uint32_t i = m; i-- > 0 && gone < f;) {
+        if (csl_has_row(kept, i)) { /* fewer than f had to go: the last in order go too */
+            csl_drop_row(kept, i);
             gone++;
         }
     }
-    free(trial);
-    free(kept);
-    return status;
+    return CSL_OK;
 }
 
 static csl_status
@@ -191,19 +118,30 @@ static csl_status score_kept(csl_aggregation *a, const bool *removed)
 csl_status csl_rule_mda(csl_aggregation *a)
 {
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
-    cover_search search = {a->row_distance, a->row_count, 0, 0};
-    bool *removed = calloc(a->row_count, sizeof *removed);
-    csl_status status = removed ? least_diameter(&search, a->f, removed) : CSL_E_NO_MEMORY;
+    uint32_t m = a->row_count;
+    csl_cover *cover = NULL;
+    uint64_t work_max = (uint64_t)1 << csl_whole_value(a, CSL_PARAMETER_SEARCH, 32);
+    CSL_TRY(csl_cover_create(m, work_max, &cover));
+    uint64_t *kept = csl_cover_all(cover);
+    uint64_t *trial = csl_cover_all(cover);
+    bool *removed = calloc(m, sizeof *removed);
+    csl_status status = kept && trial && removed ? least_diameter(cover, a->row_distance, m, a->f)
+                                                 : csl_fail(CSL_E_NO_MEMORY, "mda: %u rows", m);
     if (status == CSL_OK) {
-        status = first_subset(&search, a->f, removed);
+        status = first_subset(cover, m, a->f, kept, trial);
+    }
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        removed[i] = !csl_has_row(kept, i);
     }
     if (status == CSL_OK) {
         status = score_kept(a, removed);
     }
     if (status == CSL_OK) {
-        status =
-            answer_kept(a, removed, a->row_count - a->f, "as many others are no further apart");
+        status = answer_kept(a, removed, m - a->f, "as many others are no further apart");
     }
+    csl_cover_destroy(cover);
+    free(kept);
+    free(trial);
     free(removed);
     return status;
 }

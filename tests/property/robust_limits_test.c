@@ -121,6 +121,63 @@ static void ties_are_broken_as_the_oracle_breaks_them(void)
     }
 }
 
+/* Rows of few values, or in few dimensions: graphs of pairs too far apart with circles, many
+ * neighbours, and several parts. */
+static void mda_finds_the_first_subset_of_least_diameter(void)
+{
+    for (int run = 0; run < 120; run++) {
+        uint32_t n = 10 + (uint32_t)(csl_test_random() % 7);
+        uint32_t f = 1 + (uint32_t)(csl_test_random() % ((n - 1) / 2));
+        council c = make_council("mda", "", f, n, 1 + (size_t)(csl_test_random() % 12));
+        for (size_t v = 0; run % 3 > 0 && v < n * c.d; v++) {
+            c.x[v] = (float)(csl_test_random() % (run % 3 == 1 ? 2 : 4));
+        }
+        double *expected = ask_oracle(&c);
+        CHECK_OK(decide(&c, NULL));
+        check_close(&c, expected, 1e-6, 1e-6);
+        free(expected);
+        free_council(&c);
+    }
+}
+
+/* Rows that differ by chance, whatever f; f equal ones far away; equal ones as near as honest ones.
+ */
+static void mda_decides_among_hundreds_of_rows(void)
+{
+    enum { N = 256, D = 500 };
+    static const uint32_t faults[] = {5, 20, 63, 100, 127};
+    for (size_t run = 0; run < 15; run++) {
+        uint32_t f = faults[run / 3];
+        council c = make_council("mda", "", f, N, D);
+        for (size_t v = (size_t)(N - f) * D; run % 3 > 0 && v < (size_t)N * D; v++) {
+            c.x[v] = run % 3 == 1 ? 30.0F : 1.0F;
+        }
+        csl_aggregate_report *report = NULL;
+        CHECK_OK(decide(&c, &report));
+        uint32_t kept = 0;
+        for (uint32_t i = 0; report && i < N; i++) {
+            kept += report->rows[i].weight > 0;
+            CU_ASSERT(run % 3 != 1 || (report->rows[i].weight > 0) == (i < N - f));
+        }
+        CHECK_U64(kept, N - f);
+        csl_aggregate_report_destroy(report);
+        free_council(&c);
+    }
+}
+
+/* Corners of a cube in many dimensions, half of which may go, take more steps than there are. */
+static void mda_gives_up_a_search_without_end(void)
+{
+    council c = make_council("mda", "", 150, 301, 100);
+    for (size_t v = 0; v < c.n * c.d; v++) {
+        c.x[v] = (float)(csl_test_random() % 2);
+    }
+    set_parameter(&c, "search", 20);
+    CHECK_STATUS(decide(&c, NULL), CSL_E_RANGE);
+    CHECK_CONTAINS(csl_error_message(), "takes more than 1048576 steps");
+    free_council(&c);
+}
+
 /* ByzFL's float64 is one too small at these counts, and its preset keeps that. */
 static void arc_clips_as_many_rows_as_its_paper_says(void)
 {
@@ -373,6 +430,10 @@ int main(void)
         {"ByzFL's square stands", byzfl_s_square_stands},
         {"equal Krum scores go to the lowest index", equal_krum_scores_go_to_the_lowest_index},
         {"ties are broken as the oracle breaks them", ties_are_broken_as_the_oracle_breaks_them},
+        {"mda finds the first subset of least diameter",
+         mda_finds_the_first_subset_of_least_diameter},
+        {"mda decides among hundreds of rows", mda_decides_among_hundreds_of_rows},
+        {"mda gives up a search without end", mda_gives_up_a_search_without_end},
         {"arc clips as many rows as its paper says", arc_clips_as_many_rows_as_its_paper_says},
         {"without faults rules are the mean", without_faults_rules_are_the_mean},
         {"one row is the answer", one_row_is_the_answer},

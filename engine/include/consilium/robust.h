@@ -17,13 +17,12 @@
 #include <consilium/text.h>
 
 enum {
-    CSL_PRE_MAX = 4,                /* pre-aggregators of one specification */
-    CSL_RULE_PARAMETERS_MAX = 6,    /* parameters of one rule */
-    CSL_SUBSETS_MAX = 1 << 20,      /* subsets that SMEA may have to look at */
-    CSL_SEARCH_STEPS_MAX = 1 << 24, /* steps of MDA's search */
-    CSL_SKETCH_MAX = 65536,         /* coordinates that DnC draws */
-    CSL_STORE_COUNT = 1 << 20,      /* columns that csl_aggregate_input.store gets at most */
-    CSL_REASON_MAX = 160            /* bytes of a row's reason, with the closing zero */
+    CSL_PRE_MAX = 4,             /* pre-aggregators of one specification */
+    CSL_RULE_PARAMETERS_MAX = 6, /* parameters of one rule */
+    CSL_SUBSETS_MAX = 1 << 20,   /* subsets that SMEA may have to look at */
+    CSL_SKETCH_MAX = 65536,      /* coordinates that DnC draws */
+    CSL_STORE_COUNT = 1 << 18,   /* columns that csl_aggregate_input.store gets at most */
+    CSL_REASON_MAX = 160         /* bytes of a row's reason, with the closing zero */
 };
 
 /* Parameters of rules and pre-aggregators: X(symbol, name, paper default, byzfl default, least,
@@ -51,7 +50,9 @@ enum {
     X(HIGH, "high", 3, 3, 1, 1e30, false, "largest norm kept, in median norms")                    \
     X(SHARE, "share", 0.1, 0.1, 0, 1, false, "share of coordinates whose signs are counted")       \
     X(BUCKET, "bucket", 2, 1, 1, 1024, true, "rows per bucket")                                    \
-    X(BASE, "base", 0, 0, 0, 2, true, "what RLR reverses: 0 mean, 1 median, 2 sign-majority")
+    X(BASE, "base", 0, 0, 0, 2, true, "what RLR reverses: 0 mean, 1 median, 2 sign-majority")      \
+    X(SEARCH, "search", 32, 32, 10, 50, true,                                                      \
+      "MDA gives up its search after 2 to this power of steps")
 
 #define CSL_PARAMETER_ENUM(symbol, name, paper, byzfl, least, largest, whole, text)                \
     CSL_PARAMETER_##symbol,
