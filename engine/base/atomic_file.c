@@ -2,11 +2,45 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Temporary files that are neither committed nor abandoned, for a signal's handler: it reads a name
+ * only while its place is OPEN, and names are written only by who has claimed the place. */
+enum { PLACES = 64 };
+enum { PLACE_FREE, PLACE_CLAIMED, PLACE_OPEN };
+static struct {
+    atomic_int state;
+    char path[CSL_PATH_MAX];
+} pending[PLACES];
+
+/* Where all places are taken the file is written all the same; a signal leaves it behind. */
+static void note_pending(const char *temporary)
+{
+    for (int i = 0; i < PLACES; i++) {
+        int expected = PLACE_FREE;
+        if (atomic_compare_exchange_strong(&pending[i].state, &expected, PLACE_CLAIMED)) {
+            snprintf(pending[i].path, sizeof pending[i].path, "%s", temporary);
+            atomic_store(&pending[i].state, PLACE_OPEN);
+            return;
+        }
+    }
+}
+
+static void forget_pending(const char *temporary)
+{
+    for (int i = 0; i < PLACES; i++) {
+        if (atomic_load(&pending[i].state) == PLACE_OPEN &&
+            strcmp(pending[i].path, temporary) == 0) {
+            atomic_store(&pending[i].state, PLACE_FREE);
+            return;
+        }
+    }
+}
 
 static csl_status split_path(const char *path, char folder[CSL_PATH_MAX], const char **name_out)
 {
@@ -106,9 +140,11 @@ csl_status csl_atomic_begin(const char *path, char *temporary_out)
     char resolved[CSL_PATH_MAX];
     CSL_TRY(resolve(path, resolved));
     int length = snprintf(temporary_out, CSL_PATH_MAX, "%s.%ld.tmp", resolved, (long)getpid());
-    return length < CSL_PATH_MAX
-               ? CSL_OK
-               : csl_fail(CSL_E_RANGE, "%s: a path longer than %d bytes", path, CSL_PATH_MAX);
+    if (length >= CSL_PATH_MAX) {
+        return csl_fail(CSL_E_RANGE, "%s: a path longer than %d bytes", path, CSL_PATH_MAX);
+    }
+    note_pending(temporary_out);
+    return CSL_OK;
 }
 
 static csl_status flush_to_disk(const char *path, int flags)
@@ -141,6 +177,7 @@ csl_status csl_atomic_commit(const char *temporary, const char *path)
         csl_atomic_abandon(temporary);
         return status;
     }
+    forget_pending(temporary);
     CSL_TRY(split_path(target, folder, &name));
     return flush_to_disk(folder, O_RDONLY | O_DIRECTORY);
 }
@@ -148,4 +185,16 @@ csl_status csl_atomic_commit(const char *temporary, const char *path)
 void csl_atomic_abandon(const char *temporary)
 {
     unlink(temporary);
+    forget_pending(temporary);
+}
+
+void csl_atomic_abandon_all(void)
+{
+    int cause = errno;
+    for (int i = 0; i < PLACES; i++) {
+        if (atomic_load(&pending[i].state) == PLACE_OPEN) {
+            unlink(pending[i].path);
+        }
+    }
+    errno = cause;
 }

@@ -44,7 +44,7 @@ int csl_command_bench(int argc, char **argv)
     }
     for (const csl_bench_suite *suite = csl_bench_suites; suite->name; suite++) {
         if (strcmp(argv[1], suite->name) == 0) {
-            return suite->run(argc - 1, argv + 1);
+            return csl_app_works_alone() ? suite->run(argc - 1, argv + 1) : 0;
         }
     }
     for (const csl_bench_parallel_suite *suite = csl_bench_parallel_suites; suite->name; suite++) {

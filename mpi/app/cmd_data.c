@@ -169,6 +169,9 @@ static void print_help(FILE *stream)
 
 int csl_command_data(int argc, char **argv)
 {
+    if (!csl_app_works_alone()) {
+        return 0;
+    }
     argp_err_exit_status = 2;
     if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         print_help(stdout);

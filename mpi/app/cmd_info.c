@@ -114,6 +114,9 @@ static void print_devices(const json_t *devices)
 int csl_command_info(int argc, char **argv)
 {
     bool as_json = false;
+    if (!csl_app_works_alone()) {
+        return 0;
+    }
     opterr = 0;
     optind = 1;
     int option = 0;

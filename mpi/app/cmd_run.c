@@ -18,8 +18,7 @@ static volatile sig_atomic_t stop_signal;
 static void remember_signal(int number)
 {
     if (stop_signal) {
-        signal(number, SIG_DFL); /* a second one ends the program at once */
-        raise(number);
+        csl_app_end_by_signal(number); /* a second one ends the program at once */
     }
     stop_signal = number;
 }

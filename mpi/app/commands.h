@@ -28,9 +28,16 @@ csl_communicator *csl_app_start_mpi(double silence_seconds_max);
  * rank must come here with the same status, as csl_agree gives it. */
 int csl_app_finish(csl_status status);
 
+/* A signal's handler: removes the files that are being written and ends the program as the signal
+ * would have. */
+void csl_app_end_by_signal(int number);
+
 /* Whether this process is alone or rank 0, as its launcher says: before MPI starts, what is wrong
  * with the arguments is wrong on all ranks and told by one. */
 bool csl_app_is_first(void);
+/* Of a command that one process does: whether this is the one. The others leave with 0 at once, and
+ * nobody waits for them. */
+bool csl_app_works_alone(void);
 /* Whether a launcher (mpirun, srun) started this process. */
 bool csl_app_is_launched(void);
 /* "consilium: text" on standard error, and the hint at --help; returns CSL_EXIT_USAGE. */

@@ -1,15 +1,19 @@
 /* The program: picks the subcommand; no algorithm lives here. */
 #include "commands.h"
 
+#include <consilium/atomic_file.h>
 #include <consilium/log.h>
 #include <consilium/text.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static bool works_alone;
 
 static const csl_command commands[] = {
     {"run", "train one model across institutions, as a study file says", csl_command_run},
@@ -134,13 +138,19 @@ static int check_output(int code)
     return code;
 }
 
+bool csl_app_works_alone(void)
+{
+    works_alone = true;
+    return csl_app_is_first();
+}
+
 /* A launcher ends the job when the first rank leaves with an error, so no rank leaves before the
  * one that says why has said it. */
 static int leave_together(int code)
 {
     int started = 0;
     MPI_Initialized(&started);
-    if (code == CSL_EXIT_USAGE && !started && csl_app_is_launched()) {
+    if (code == CSL_EXIT_USAGE && !started && !works_alone && csl_app_is_launched()) {
         fflush(stderr);
         MPI_Init(NULL, NULL);
         MPI_Barrier(MPI_COMM_WORLD);
@@ -175,9 +185,8 @@ static int help_command(int argc, char **argv)
 
 static int run_program(int argc, char **argv)
 {
-    bool first = csl_app_is_first();
     if (argc < 2) {
-        if (first) {
+        if (csl_app_is_first()) {
             print_help(stderr);
         }
         return CSL_EXIT_USAGE;
@@ -187,9 +196,7 @@ static int run_program(int argc, char **argv)
         return help_command(argc - 2, argv + 2);
     }
     if (help || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        if (first) {
-            print_help(stdout);
-        }
+        print_help(stdout);
         return check_output(0);
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -210,8 +217,41 @@ static void hold_streams(void)
     }
 }
 
+/* What all ranks print is printed once: help, versions. Nothing but the first rank's results ever
+ * goes to standard output. */
+static void leave_output_to_the_first(void)
+{
+    int null = csl_app_is_first() ? -1 : open("/dev/null", O_WRONLY);
+    if (null >= 0) {
+        dup2(null, STDOUT_FILENO);
+        close(null);
+    }
+}
+
+void csl_app_end_by_signal(int number)
+{
+    csl_atomic_abandon_all();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* A file that is being written goes with the program. What the caller ignores stays ignored. */
+static void handle_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction action = {.sa_handler = csl_app_end_by_signal};
+        struct sigaction before;
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL) {
+            sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     hold_streams();
+    leave_output_to_the_first();
+    handle_signals();
     return leave_together(run_program(argc, argv));
 }

@@ -110,6 +110,53 @@ static void one_file_is_known_under_any_of_its_names(void)
     CU_ASSERT(!csl_file_is_below(at("one"), at("absent")));
 }
 
+static void a_program_that_ends_leaves_no_temporary_file(void)
+{
+    char temporary[4][CSL_PATH_MAX];
+    const char *const names[] = {"committed", "abandoned", "begun", "begun-too"};
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(csl_atomic_begin(at(names[i]), temporary[i]));
+        put(temporary[i], names[i]);
+    }
+    CHECK_OK(csl_atomic_commit(temporary[0], at("committed")));
+    csl_atomic_abandon(temporary[1]);
+    /* Whoever has these names now, they are no temporary files of this program any more. */
+    put(temporary[0], "another's");
+    put(temporary[1], "another's");
+    csl_atomic_abandon_all();
+    check_text(at("committed"), "committed");
+    check_text(temporary[0], "another's");
+    check_text(temporary[1], "another's");
+    CU_ASSERT(access(temporary[2], F_OK) != 0);
+    CU_ASSERT(access(temporary[3], F_OK) != 0);
+    csl_atomic_abandon(temporary[2]);
+    csl_atomic_abandon(temporary[3]);
+}
+
+/* More files than there are places: all are written. */
+static void many_files_are_written_at_once(void)
+{
+    enum { MANY = 200 };
+    static char temporary[MANY][CSL_PATH_MAX];
+    char name[32];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "many-%d", i);
+        CHECK_OK(csl_atomic_begin(at(name), temporary[i]));
+        put(temporary[i], name);
+    }
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "many-%d", i);
+        CHECK_OK(csl_atomic_commit(temporary[i], at(name)));
+        check_text(at(name), name);
+    }
+    /* Their places are free again. */
+    CHECK_OK(csl_atomic_begin(at("last"), temporary[0]));
+    put(temporary[0], "text");
+    csl_atomic_abandon_all();
+    CU_ASSERT(access(temporary[0], F_OK) != 0);
+    csl_atomic_abandon(temporary[0]);
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -117,6 +164,9 @@ int main(void)
         {"a link is followed and stays a link", a_link_is_followed_and_stays_a_link},
         {"nothing but files is replaced", nothing_but_files_is_replaced},
         {"one file is known under any of its names", one_file_is_known_under_any_of_its_names},
+        {"a program that ends leaves no temporary file",
+         a_program_that_ends_leaves_no_temporary_file},
+        {"many files are written at once", many_files_are_written_at_once},
     };
     if (!mkdtemp(folder_)) {
         perror(folder_);
