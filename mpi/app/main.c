@@ -29,12 +29,41 @@ enum { COMMANDS_MAX = sizeof commands / sizeof *commands };
 
 static csl_communicator *communicator;
 
+/* For a process alone Open MPI starts a daemon and asks every network whether it is there: half a
+ * second of waiting. These settings leave both out; other MPIs, and Open MPI 5 in part, do not read
+ * them. What the user set stays, and nothing stays for programs that this one starts. */
+static int start_alone(int *provided_out)
+{
+    static const char *const settings[][2] = {{"OMPI_MCA_ess_singleton_isolated", "1"},
+                                              {"OMPI_MCA_pml", "ob1"},
+                                              {"OMPI_MCA_btl", "self"},
+                                              {"OMPI_MCA_osc", "^ucx"}};
+    enum { SETTINGS = sizeof settings / sizeof *settings };
+    bool ours[SETTINGS];
+    for (size_t i = 0; i < SETTINGS; i++) {
+        ours[i] = !getenv(settings[i][0]) && setenv(settings[i][0], settings[i][1], 0) == 0;
+    }
+    int code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, provided_out);
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (ours[i]) {
+            unsetenv(settings[i][0]);
+        }
+    }
+    return code;
+}
+
+static int start_library(int *provided_out)
+{
+    return csl_app_is_launched() ? MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, provided_out)
+                                 : start_alone(provided_out);
+}
+
 csl_communicator *csl_app_start_mpi(double silence_seconds_max)
 {
     int started = 0;
     MPI_Initialized(&started);
     int provided = MPI_THREAD_SERIALIZED;
-    if (!started && MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
+    if (!started && start_library(&provided) != MPI_SUCCESS) {
         fputs("consilium: MPI does not start\n", stderr);
         exit(CSL_EXIT_FAILURE);
     }

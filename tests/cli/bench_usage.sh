@@ -69,4 +69,10 @@ grep -qF '"n": 5,' x.json && grep -qF '"arithmetic_ms": null,' x.json || fail 'n
 rm x.csv x.json
 expect 0 "the peer has no times for mean: 'false mean 5 4096 1' failed" "$consilium" bench aggregate \
     --n 5 --d 4096 --rules mean --threads 1 --repeats 1 --peer false
+# What keeps MPI from starting daemons for this process alone is not handed on to what it starts.
+printf 'env >peer-environment\nexit 1\n' >peer.sh
+expect 0 'the peer has no times' "$consilium" bench aggregate \
+    --n 5 --d 4096 --rules mean --threads 1 --repeats 1 --peer 'sh peer.sh'
+grep -q '^PATH=' peer-environment || fail 'the peer did not run'
+! grep -qE '^OMPI_MCA_(ess_singleton|btl=self)' peer-environment || fail 'MPI settings were handed on'
 echo 'bench says what is wrong'
