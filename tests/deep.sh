@@ -14,15 +14,17 @@ jobs=$(nproc)
 log=$release/deep.log
 failed=
 
-# part NAME COMMAND...: the output is shown only if it fails.
+# part NAME COMMAND...: says when it begins, how it ended and how long it took; the output, which
+# grows in $log, is shown only if it fails.
 part() {
     name=$1
     shift
-    printf '%s: ' "$name"
+    began=$(date +%s)
+    printf '%s %s: ' "$(date +%H:%M)" "$name"
     if "$@" >"$log" 2>&1; then
-        echo passed
+        echo "passed, $(($(date +%s) - began)) s"
     else
-        echo FAILED
+        echo "FAILED, $(($(date +%s) - began)) s"
         tail -n 60 "$log"
         failed="$failed; $name"
     fi

@@ -68,7 +68,7 @@ run_tests() {
 }
 
 stage "build with the address and undefined-behaviour sanitizers"
-build asan
+build asan consilium_library_tests
 stage "unit, property and parity tests under them"
 export LSAN_OPTIONS="suppressions=$PWD/tests/support/leaks.supp"
 run_tests --test-dir build/asan -j "$jobs" -L 'unit|property|parity|fuzz'
@@ -85,5 +85,7 @@ stage "tests of our own threads under it (OpenMP's library is not instrumented: 
 stage "build for release"
 build release
 [ "$deep" = 0 ] || { stage "the nightly depth" && sh tests/deep.sh build/release build/asan; }
+# Programs and ranks wait more than they work: twice as many as cores. Parsers were fuzzed above,
+# where more mistakes show.
 stage "all tests"
-run_tests --test-dir build/release -j "$jobs"
+run_tests --test-dir build/release -j $((2 * jobs)) -LE fuzz
