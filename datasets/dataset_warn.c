@@ -118,9 +118,9 @@ static void warn_of_duplicates(const csl_dataset *dataset, image_key *keys, cons
     }
     if (count != 0) {
         warn(to,
-             "%" PRIu64 " images are copies of others, %" PRIu64
-             " of them in another split, image %" PRIu64 " of image %" PRIu64 " the first",
-             count, across, twin, first);
+             "%" PRIu64 " image%s of others, %" PRIu64 " of them in another split, image %" PRIu64
+             " of image %" PRIu64 " the first",
+             count, count == 1 ? " is a copy" : "s are copies", across, twin, first);
     }
 }
 

@@ -282,12 +282,33 @@ static csl_status check_adversary(csl_study *study, const csl_study_origins *ori
     return sends ? take_attack(study, origins) : CSL_OK;
 }
 
+/* Only some networks of the zoo have a normalisation to choose; listed layers bring their own. */
+static csl_status check_norm(const csl_study *study, const csl_study_origins *origins)
+{
+    const char *norm = study->model.norm;
+    if (strcmp(norm, "default") == 0) {
+        return CSL_OK;
+    }
+    if (study->model.layer_count > 0) {
+        return csl_study_refuse(origins, "model.norm",
+                                "expected default with model.layers, which list the norms of the "
+                                "network, found %s",
+                                norm);
+    }
+    if (strcmp(norm, "none") != 0 && !csl_model_zoo_has_norm(study->model.name)) {
+        return csl_study_refuse(origins, "model.norm",
+                                "%s has no norm layers, expected default or none, found %s",
+                                study->model.name, norm);
+    }
+    return CSL_OK;
+}
+
 /* A network is of the zoo by its name, unless its layers are listed. */
 static csl_status check_model(const csl_study *study, const csl_study_origins *origins)
 {
     const char *name = study->model.name;
     if (study->model.layer_count > 0 || csl_model_zoo_text(name)) {
-        return CSL_OK;
+        return check_norm(study, origins);
     }
     char known[256] = "";
     for (const char *const *names = csl_model_zoo_names(); *names; names++) {

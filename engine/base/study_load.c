@@ -62,6 +62,14 @@ static csl_status unknown_key(const csl_yaml *yaml,
         }
     }
     csl_yaml_place(yaml, node->key_line, node->key_column, place, sizeof place);
+    const char *dot = strrchr(node->key, '.');
+    if (dot) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: unknown key '%s%.64s'; what stands before a dot is a section: write "
+                        "'%.64s' nested below %s%.*s",
+                        place, section, node->key, dot + 1, section,
+                        (int)(dot - node->key < 64 ? dot - node->key : 64), node->key);
+    }
     csl_text text = {0};
     const char *nearest = csl_nearest_name(node->key, names);
     for (size_t i = 0; !nearest && i < name_count; i++) {
@@ -79,6 +87,52 @@ static csl_status set_layer_defaults(csl_study_layer *layer)
     for (size_t i = 0; i < csl_study_layer_key_count; i++) {
         const csl_study_key *key = &csl_study_layer_keys[i];
         CSL_TRY(csl_study_set_text(key, "default", key->default_text, layer));
+    }
+    return CSL_OK;
+}
+
+#define KIND(name) (1u << CSL_LAYER_##name)
+#define POOLS      (KIND(MAX_POOL) | KIND(AVERAGE_POOL))
+
+/* Keys of a layer that some kinds alone read. */
+static const struct {
+    const char *path;
+    uint32_t kinds;
+    const char *names;
+} kinds_that_read_[] = {
+    {"from", KIND(ADD), "add"},
+    {"channels", KIND(CONV) | KIND(LINEAR), "conv and linear"},
+    {"size", KIND(CONV) | POOLS, "conv, max-pool and average-pool"},
+    {"stride", KIND(CONV) | POOLS, "conv, max-pool and average-pool"},
+    {"padding", KIND(CONV) | POOLS, "conv, max-pool and average-pool"},
+    {"dilation", KIND(CONV), "conv"},
+    {"groups", KIND(CONV) | KIND(GROUP_NORM), "conv and group-norm"},
+    {"bias", KIND(CONV) | KIND(LINEAR), "conv and linear"},
+    {"rate", KIND(DROPOUT), "dropout"},
+};
+
+/* A key that the layer's kind does not read would change nothing. Its default is accepted, as a
+ * written study names every key. */
+static csl_status
+check_layer_keys(const csl_yaml *yaml, const csl_yaml_node *node, const csl_study_layer *layer)
+{
+    csl_study_layer normal = {0};
+    CSL_TRY(set_layer_defaults(&normal));
+    for (const csl_yaml_node *child = csl_yaml_at(yaml, node->first_child); child;
+         child = csl_yaml_at(yaml, child->next)) {
+        size_t index = find_key(csl_study_layer_keys, csl_study_layer_key_count, child->key);
+        const csl_study_key *key = &csl_study_layer_keys[index];
+        bool same = memcmp((const char *)layer + key->offset, (const char *)&normal + key->offset,
+                           key->size) == 0;
+        for (size_t i = 0; !same && i < sizeof kinds_that_read_ / sizeof *kinds_that_read_; i++) {
+            if (strcmp(kinds_that_read_[i].path, key->path) == 0 &&
+                !(kinds_that_read_[i].kinds >> layer->kind & 1)) {
+                char place[PLACE_SIZE];
+                csl_yaml_place(yaml, child->key_line, child->key_column, place, sizeof place);
+                return csl_fail(CSL_E_RANGE, "%s: %s: only layers of kind %s make use of it", place,
+                                key->path, kinds_that_read_[i].names);
+            }
+        }
     }
     return CSL_OK;
 }
@@ -103,7 +157,8 @@ read_layer(const csl_yaml *yaml, const csl_yaml_node *node, csl_study_layer *lay
         CSL_TRY(csl_study_set_value(&csl_study_layer_keys[index], yaml, child, layer));
         has_kind = has_kind || strcmp(child->key, "kind") == 0;
     }
-    return has_kind ? CSL_OK : csl_fail(CSL_E_FORMAT, "%s: a layer without a kind", place);
+    return has_kind ? check_layer_keys(yaml, node, layer)
+                    : csl_fail(CSL_E_FORMAT, "%s: a layer without a kind", place);
 }
 
 static csl_status read_layers(const csl_yaml *yaml, const csl_yaml_node *node, csl_study *study)

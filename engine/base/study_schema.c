@@ -38,7 +38,9 @@ const csl_study_key csl_study_keys[] = {
      "host, host:guard, cuda:0, ..., or auto: the first GPU, else the host", AT(device)},
 
     {"data.path", CSL_STUDY_TEXT, "", NULL, "",
-     "a pooled HDF5 file that is partitioned, or a folder with one file per institution",
+     "a pooled HDF5 file that is partitioned, or a folder with one file per institution; a "
+     "relative "
+     "path begins in the folder the program is started in",
      AT(data.path)},
     {"data.split.scheme", CSL_STUDY_ENUM, "iid",
      "iid|dirichlet|dirichlet-balanced|dirichlet-institution|label-quantity|shards|"

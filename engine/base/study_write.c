@@ -109,11 +109,11 @@ csl_status csl_study_reference_markdown(csl_text *text)
                  "An unknown key is an error that names the nearest one.\n"
                  "Aliases, anchors, tags and repeated keys are refused.\n\n");
     add_markdown_rows(text, csl_study_keys, csl_study_key_count);
-    csl_text_add(text,
-                 "\n## Layers\n\n"
-                 "`model.layers` is a list; each layer has these keys, for example\n"
-                 "`{name: conv1, kind: conv, channels: 16, size: 3, padding: 1}`.\n"
-                 "A window of one number holds for all axes, of two for height and width.\n\n");
+    csl_text_add(text, "\n## Layers\n\n"
+                       "`model.layers` is a list; each layer has these keys, for example\n"
+                       "`{name: conv1, kind: conv, channels: 16, size: 3, padding: 1}`.\n"
+                       "A window of one number holds for all axes, of two for height and width.\n"
+                       "A key that the layer's kind makes no use of is refused.\n\n");
     add_markdown_rows(text, csl_study_layer_keys, csl_study_layer_key_count);
     return csl_text_status(text);
 }

@@ -277,8 +277,11 @@ csl_yaml_parse(const char *source, bool is_file, const void *bytes, size_t size,
     if (!yaml_parser_initialize(&parser)) {
         return csl_fail(CSL_E_NO_MEMORY, "no memory for a YAML parser");
     }
+    /* Some editors begin every file with a byte order mark; in UTF-8 it says nothing. */
+    static const unsigned char mark[3] = {0xef, 0xbb, 0xbf};
+    size_t begin = size >= sizeof mark && memcmp(bytes, mark, sizeof mark) == 0 ? sizeof mark : 0;
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&parser, bytes, size);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)bytes + begin, size - begin);
     csl_status status = parse_events(&builder, &parser);
     yaml_parser_delete(&parser);
     free(builder.key);

@@ -195,6 +195,12 @@ const char *csl_model_zoo_text(const char *name)
     return entry ? entry->text : NULL;
 }
 
+bool csl_model_zoo_has_norm(const char *name)
+{
+    const zoo_entry *entry = find_entry(name);
+    return entry && entry->has_norm;
+}
+
 static csl_status find_norm(const zoo_entry *entry, const char *name, csl_norm_kind *norm_out)
 {
     static const char *const names[] = {"group", "batch", "none", NULL};

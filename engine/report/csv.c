@@ -39,30 +39,31 @@ csl_status csl_metrics_csv_heading(csl_task task, csl_text *text)
     return csl_text_status(text);
 }
 
+void csl_csv_add_number(csl_text *text, double value)
+{
+    if (isfinite(value)) {
+        csl_text_add_double(text, value);
+    }
+}
+
 static void add_metrics(csl_task task, const csl_metrics *metrics, csl_text *text)
 {
     double values[5];
     uint32_t count = csl_metric_values(task, metrics, values);
     for (uint32_t i = 0; i < count; i++) {
         csl_text_add(text, ",");
-        if (metrics) {
-            csl_text_add_double(text, values[i]);
-        }
+        csl_csv_add_number(text, metrics ? values[i] : NAN);
     }
 }
 
 csl_status csl_metrics_csv_row(csl_task task, const csl_round_record *record, csl_text *text)
 {
     csl_text_format(text, "%u,%.3f,", record->round, record->seconds);
-    if (!isnan(record->train_loss)) {
-        csl_text_add_double(text, record->train_loss);
-    }
+    csl_csv_add_number(text, record->train_loss);
     add_metrics(task, record->validation, text);
     add_metrics(task, record->test, text);
     csl_text_add(text, ",");
-    if (!isnan(record->rate)) {
-        csl_text_add_double(text, record->rate);
-    }
+    csl_csv_add_number(text, record->rate);
     csl_text_format(text, ",%u,%.3f,%.3f,%llu", record->institution_count, record->train_seconds,
                     record->exchange_seconds, (unsigned long long)record->update_size);
     return csl_text_status(text);

@@ -250,7 +250,7 @@ csl_status csl_cross_site_csv(const char *const *row_names,
         add_field(text, row_names[i]);
         for (uint32_t j = 0; j < column_count; j++) {
             csl_text_add(text, ",");
-            csl_text_add_double(text, values[(size_t)i * column_count + j]);
+            csl_csv_add_number(text, values[(size_t)i * column_count + j]);
         }
         csl_text_add(text, "\n");
     }

@@ -57,6 +57,12 @@ static csl_status build_layer(const csl_study_layer *source, csl_model_spec *spe
     } else {
         snprintf(layer->name, sizeof layer->name, "%s%u", kind_names_[source->kind], index + 1);
     }
+    if (strcmp(layer->name, "image") == 0) {
+        return csl_fail(CSL_E_SHAPE,
+                        "model.layers, entry %u: expected another name, image is what the first "
+                        "layer reads",
+                        index + 1);
+    }
     for (uint32_t i = 0; i < index; i++) {
         if (strcmp(spec->layers[i].name, layer->name) == 0) {
             return csl_fail(CSL_E_SHAPE, "model.layers, entry %u: a second layer is named %s",
@@ -91,12 +97,25 @@ static csl_status build_layers(const csl_study *study, csl_model_spec *spec)
     return csl_model_spec_check(spec);
 }
 
+/* Only images that have one class each can be weighted by it. */
+static csl_status check_task(const csl_study *study, csl_task task)
+{
+    bool has_class = task == CSL_TASK_BINARY || task == CSL_TASK_MULTICLASS;
+    if (study->training.class_weights && !has_class) {
+        return csl_fail(CSL_E_RANGE,
+                        "training.class_weights: expected images of one class each, found %s",
+                        task == CSL_TASK_REGRESSION ? "regression" : "several labels");
+    }
+    return CSL_OK;
+}
+
 csl_status csl_study_model_spec(const csl_study *study,
                                 csl_shape input,
                                 csl_task task,
                                 uint32_t class_count,
                                 csl_model_spec **spec_out)
 {
+    CSL_TRY(check_task(study, task));
     if (study->model.layer_count == 0) {
         const char *norm = strcmp(study->model.norm, "default") == 0 ? NULL : study->model.norm;
         return csl_model_spec_zoo(study->model.name, norm, input, task, class_count, spec_out);

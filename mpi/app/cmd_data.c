@@ -52,6 +52,20 @@ double csl_cmd_data_real(
     return value;
 }
 
+static error_t parse_help(int key, char *text, struct argp_state *state)
+{
+    (void)text;
+    if (key != 'h') {
+        return ARGP_ERR_UNKNOWN;
+    }
+    argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+    return 0;
+}
+
+static const struct argp_option help_options[] = {{NULL, 'h', NULL, OPTION_HIDDEN, NULL, 0}, {0}};
+static const struct argp help_parser = {help_options, parse_help, NULL, NULL, NULL, NULL, NULL};
+const struct argp_child csl_cmd_data_help[] = {{&help_parser, 0, NULL, 0}, {0}};
+
 typedef struct synth_arguments {
     csl_phantom_options options;
     const char *kind, *out;
@@ -110,15 +124,18 @@ static int run_synth(int argc, char **argv)
         {"out", 'o', "FILE", 0, "data set to write (HDF5)", 0},
         {"count", 'n', "N", 0, "images (4000)", 0},
         {"classes", 'c', "N", 0, "2..4: clear, nodule, consolidation, diffuse opacity (2)", 0},
-        {"size", 'z', "VOXELS", 0, "along each axis (28)", 0},
+        {"size", 'z', "VOXELS", 0, "along each axis, 16..512, volumes 16..128 (28)", 0},
         {"dims", 'd', "2|3", 0, "pictures or volumes (2)", 0},
-        {"sites", 't', "N", 0, "institutions, each with its own scanner (8)", 0},
+        {"sites", 't', "N", 0, "institutions, 1..64, each with its own scanner (8)", 0},
         {"seed", 's', "N", 0, "same seed, same bytes (1)", 0},
         {0}};
     static const struct argp parser = {
-        options,   parse_synth,
-        "phantom", "Draw chest-like images with lesions, so that everything runs with no download.",
-        NULL,      NULL,
+        options,
+        parse_synth,
+        "phantom",
+        "Draw chest-like images with lesions, so that everything runs with no download.",
+        csl_cmd_data_help,
+        NULL,
         NULL};
     synth_arguments arguments = {.out = NULL};
     csl_phantom_defaults(&arguments.options);
@@ -173,6 +190,12 @@ int csl_command_data(int argc, char **argv)
         return 0;
     }
     argp_err_exit_status = 2;
+    static char option[] = "--help";
+    char *words[] = {argv[0], argc >= 3 ? argv[2] : option, option, NULL};
+    if (argc >= 2 && strcmp(argv[1], "help") == 0) { /* `data help split` is `data split --help` */
+        argc = argc >= 3 ? 3 : 2;
+        argv = words;
+    }
     if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         print_help(stdout);
         return 0;

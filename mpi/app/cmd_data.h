@@ -11,6 +11,8 @@ int csl_cmd_data_split(int argc, char **argv);
 int csl_cmd_data_info(int argc, char **argv);
 int csl_cmd_data_validate(int argc, char **argv);
 
+/* `-h`, which argp does not know of itself: for the `children` of every parser. */
+extern const struct argp_child csl_cmd_data_help[];
 /* Prints the last error for a person; returns the exit code 1. */
 int csl_cmd_data_fail(void);
 /* A whole number in low..high, or argp's usage error (exit 2). */

@@ -191,7 +191,7 @@ int csl_cmd_data_import(int argc, char **argv)
                                        "pictures into a data set file. A folder has a sub-folder "
                                        "for each class, in train, val and "
                                        "test where there are splits.",
-                                       NULL,
+                                       csl_cmd_data_help,
                                        NULL,
                                        NULL};
     import_arguments arguments = {.metadata = calloc(1, sizeof *arguments.metadata)};

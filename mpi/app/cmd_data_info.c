@@ -40,6 +40,15 @@ static error_t parse_info(int key, char *text, struct argp_state *state)
     }
 }
 
+static uint64_t count_split(const csl_dataset *dataset, int split)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < dataset->count; i++) {
+        count += dataset->split[i] == split;
+    }
+    return count;
+}
+
 static uint64_t count_class(const csl_dataset *dataset, int split, uint32_t class)
 {
     uint64_t count = 0;
@@ -102,7 +111,9 @@ static void print_text(const info_arguments *arguments,
     printf("licence %s, patient identity removed %s\n",
            metadata->licence[0] ? metadata->licence : "unknown",
            metadata->patient_identity_removed[0] ? metadata->patient_identity_removed : "unknown");
-    printf("%-24s %10s %10s %10s\n", "class", "train", "validation", "test");
+    printf("%-24s %10s %10s %10s\n", "", "train", "validation", "test");
+    printf("%-24s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n", "images", count_split(dataset, 0),
+           count_split(dataset, 1), count_split(dataset, 2));
     for (uint32_t k = 0; dataset->task != CSL_TASK_REGRESSION && k < dataset->class_count; k++) {
         char number[16];
         snprintf(number, sizeof number, "%u", k);
@@ -113,26 +124,37 @@ static void print_text(const info_arguments *arguments,
     printf("content sha256 %s\n", digest);
 }
 
-static int print_json(const csl_dataset *dataset, const char *digest)
+/* Images of each class, by split; regression has no classes. */
+static json_t *describe_classes(const csl_dataset *dataset)
 {
     json_t *histogram = json_object();
-    for (int split = 0; split < 3; split++) {
+    for (int split = 0; split < 3 && dataset->task != CSL_TASK_REGRESSION; split++) {
         json_t *counts = json_array();
         for (uint32_t k = 0; k < dataset->class_count; k++) {
             json_array_append_new(counts, json_integer((json_int_t)count_class(dataset, split, k)));
         }
         json_object_set_new(histogram, split_names[split], counts);
     }
+    return histogram;
+}
+
+static int print_json(const csl_dataset *dataset, const char *digest)
+{
+    json_t *splits = json_object();
+    for (int split = 0; split < 3; split++) {
+        json_object_set_new(splits, split_names[split],
+                            json_integer((json_int_t)count_split(dataset, split)));
+    }
     json_t *root =
-        json_pack("{s:I, s:[i,i,i], s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:s}", "images",
-                  (json_int_t)dataset->count, "extent", (int)dataset->shape.extent[0],
+        json_pack("{s:I, s:[i,i,i], s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:o, s:s}",
+                  "images", (json_int_t)dataset->count, "extent", (int)dataset->shape.extent[0],
                   (int)dataset->shape.extent[1], (int)dataset->shape.extent[2], "channels",
                   (int)dataset->shape.channels, "type", type_names[dataset->type], "task",
                   task_names[dataset->task], "site", dataset->site, "classes",
                   (int)dataset->class_count, "subjects", (json_int_t)count_different(dataset, 'p'),
                   "groups", (json_int_t)count_different(dataset, 'g'), "scanners",
-                  (json_int_t)count_different(dataset, 's'), "class_histogram", histogram,
-                  "content_sha256", digest);
+                  (json_int_t)count_different(dataset, 's'), "split", splits, "class_histogram",
+                  describe_classes(dataset), "content_sha256", digest);
     int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0;
     putchar('\n');
     json_decref(root);
@@ -212,11 +234,15 @@ static int run(int argc, char **argv, bool validating)
         {"force", 'f', NULL, 0, "read a file that may identify patients", 0},
         {0}};
     static const struct argp info_parser = {
-        options, parse_info, "FILE", "Say what a data set file holds.", NULL, NULL, NULL};
+        options,           parse_info, "FILE", "Say what a data set file holds.",
+        csl_cmd_data_help, NULL,       NULL};
     static const struct argp validate_parser = {
-        options + 1, parse_info,
-        "FILE",      "Check a data set file and list all that is wrong; exit 1 on a problem.",
-        NULL,        NULL,
+        options + 1,
+        parse_info,
+        "FILE",
+        "Check a data set file and list all that is wrong; exit 1 on a problem.",
+        csl_cmd_data_help,
+        NULL,
         NULL};
     info_arguments arguments = {NULL, false, false};
     argp_parse(validating ? &validate_parser : &info_parser, argc, argv, 0, NULL, &arguments);

@@ -25,7 +25,7 @@ static const struct {
 } scheme_options[] = {
     {'a', "--alpha", " dirichlet dirichlet-balanced dirichlet-institution quantity-dirichlet "},
     {'l', "--labels-each", " label-quantity "},
-    {'h', "--shards-each", " shards "},
+    {'d', "--shards-each", " shards "},
     {'g', "--sigma", " quantity-lognormal feature-noise "},
     {'t', "--strength", " feature-scanner "},
 };
@@ -64,7 +64,7 @@ static error_t parse_more(int key, char *text, struct argp_state *state)
         split->labels_each =
             (uint32_t)csl_cmd_data_number(state, "--labels-each", text, 1, CSL_CLASSES_MAX);
         return 0;
-    case 'h':
+    case 'd':
         split->shards_each =
             (uint32_t)csl_cmd_data_number(state, "--shards-each", text, 1, 1000000);
         return 0;
@@ -190,7 +190,7 @@ int csl_cmd_data_split(int argc, char **argv)
         {"institutions", 'n', "N", 0, "how many (8)", 0},
         {"alpha", 'a', "X", 0, "concentration of the Dirichlet schemes (0.5)", 0},
         {"labels-each", 'l', "N", 0, "label-quantity: classes of an institution (2)", 0},
-        {"shards-each", 'h', "N", 0, "shards: of an institution (2)", 0},
+        {"shards-each", 'd', "N", 0, "shards: of an institution (2)", 0},
         {"sigma", 'g', "X", 0, "quantity-lognormal, feature-noise: deviation (0.5)", 0},
         {"strength", 't', "X", 0, "feature-scanner: 1 sorted, 0 by chance (1)", 0},
         {"min-size", 'm', "N", 0, "fewest training images of an institution (10)", 0},
@@ -198,9 +198,13 @@ int csl_cmd_data_split(int argc, char **argv)
         {"force", 'f', NULL, 0, "break up patients and groups", 0},
         {"seed", 's', "N", 0, "same seed, same partition (1)", 0},
         {0}};
-    static const struct argp parser = {
-        options, parse_split, "IN.h5", "Deal a pool to institutions; patients stay whole.",
-        NULL,    NULL,        NULL};
+    static const struct argp parser = {options,
+                                       parse_split,
+                                       "IN.h5",
+                                       "Deal a pool to institutions; patients stay whole.",
+                                       csl_cmd_data_help,
+                                       NULL,
+                                       NULL};
     split_arguments arguments = {.path = NULL};
     csl_partition_defaults(&arguments.options);
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);

@@ -3,6 +3,7 @@
 
 #include <consilium/device.h>
 #include <consilium/files.h>
+#include <consilium/model.h>
 
 #include <getopt.h>
 #include <jansson.h>
@@ -50,6 +51,16 @@ static json_t *describe_devices(void)
     return devices;
 }
 
+/* The networks that a study may name. */
+static json_t *describe_networks(void)
+{
+    json_t *networks = json_object();
+    for (const char *const *name = csl_model_zoo_names(); *name; name++) {
+        json_object_set_new(networks, *name, json_string(csl_model_zoo_text(*name)));
+    }
+    return networks;
+}
+
 static json_t *describe_limits(void)
 {
     return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "institutions",
@@ -77,6 +88,7 @@ static json_t *describe(void)
                         json_pack("{s:s, s:s, s:s, s:s, s:s}", "mpi", csl_mpi_library(), "hdf5",
                                   CSL_BUILD_HDF5, "onednn", CSL_BUILD_ONEDNN, "openblas",
                                   CSL_BUILD_OPENBLAS, "jansson", jansson_version_str()));
+    json_object_set_new(root, "networks", describe_networks());
     json_object_set_new(root, "limits", describe_limits());
     return root;
 }
@@ -123,7 +135,8 @@ int csl_command_info(int argc, char **argv)
     while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
         if (option == 'h') {
             fputs("Usage: consilium info [--json]\n"
-                  "Show the build, the devices found here, libraries with versions, and limits.\n\n"
+                  "Show the build, the devices found here, libraries with versions, networks that\n"
+                  "a study may name, and limits.\n\n"
                   "  --json  for machines\n"
                   "  --help  this text\n",
                   stdout);
@@ -147,6 +160,7 @@ int csl_command_info(int argc, char **argv)
         print_members("System", json_object_get(root, "system"));
         print_devices(json_object_get(root, "devices"));
         print_members("Libraries", json_object_get(root, "libraries"));
+        print_members("Networks", json_object_get(root, "networks"));
         print_members("Limits", json_object_get(root, "limits"));
     }
     json_decref(root);

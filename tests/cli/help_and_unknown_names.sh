@@ -31,6 +31,11 @@ for command in run data aggregate bench info; do
     expect 0 "Usage: consilium $command" "$consilium" $command -h
 done
 expect 0 'Usage: consilium data split' "$consilium" help data split
+expect 0 'import' "$consilium" data help
+for command in import synth split info validate; do
+    expect 0 "Usage: consilium data $command" "$consilium" data $command -h
+    expect 0 "Usage: consilium data $command" "$consilium" data help $command
+done
 expect 0 '--peer' "$consilium" help bench train
 expect 0 'Usage: consilium bench kernels' "$consilium" bench kernels -h
 expect 2 'Commands:' "$consilium"

@@ -139,7 +139,7 @@ WARNED = [
     ("labels-of-unsigned-bits", [array("labels", lambda v: v.astype(np.uint32))], []),
     ("one-class", [array("labels", lambda v: v * 0)], ["class 1 has no image", "only one class occurs"]),
     ("constant", [array("images", lambda v: v * 0 + 7)], ["12 of 12 images are constant, image 0 the first", "11 images are copies of others"]),
-    ("copy", [array("images", lambda v: at(11, v[0])(v))], ["1 images are copies of others, 1 of them in another split, image 11 of image 0"]),
+    ("copy", [array("images", lambda v: at(11, v[0])(v))], ["1 image is a copy of others, 1 of them in another split, image 11 of image 0"]),
     ("no-test", [array("split", lambda v: v % 2)], ["no image is for test"]),
     ("divided", [replaced("columns", "subject", np.zeros(COUNT, np.uint64))], ["1 subjects have images in more than one split"]),
 ]

@@ -8,6 +8,9 @@ expect 0 'Limits' "$consilium" info
 for word in Build System Devices Libraries 'host:guard' mpi hdf5 onednn openblas jansson institutions; do
     grep -qF "$word" printed.txt || fail "info says nothing of $word"
 done
+for network in cnn-small resnet8-28 resnet18-28 resnet18 cnn3d-28; do
+    grep -q "^  $network  *[a-zA-Z]" printed.txt || fail "info does not list the network $network"
+done
 grep -q "cores  *$(getconf _NPROCESSORS_ONLN)\$" printed.txt || fail 'another number of cores'
 ! grep -q '  -$' printed.txt || grep -q 'cuda_toolkit  *-$' printed.txt || fail 'a version is missing'
 version=$("$consilium" --version)

@@ -27,6 +27,13 @@ less() {
     awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a + 0 < b + 0) }'
 }
 
+# What is no class has no histogram, but its splits have sizes.
+"$make_images" numbers.h5 40 2 28 30 regression
+"$consilium" data info numbers.h5 >printed.txt
+awk '$1 == "images" && $2 + $3 + $4 == 40 { found = 1 } END { exit !found }' printed.txt ||
+    fail 'data info does not count the images of the splits'
+expect 0 '"class_histogram": {}' "$consilium" data info --json numbers.h5
+
 "$make_images" multilabel.h5 400 3 28 31 multilabel
 expect 0 'multi' "$consilium" data info multilabel.h5
 study multilabel sgd 0.05
@@ -45,6 +52,16 @@ head -n 1 $run/metrics.csv | grep -q 'val_mse,val_mae,val_r2' || fail 'another h
 less 0.4 "$(column test_r2 6)" || fail "R2 of a regression: $(column test_r2 6)"
 less "$(column test_mse 6)" "$(column test_mse 0)" || fail 'the error did not fall'
 [ -s $run/model.h5 ] && [ -s $run/cross-site.csv ] || fail 'results are missing'
+
+# Weights of classes need classes: said before anything is trained, by a plan too.
+for file in multilabel.h5 regression.h5; do
+    for way in '--out weighted' --plan; do
+        # shellcheck disable=SC2086 # words
+        expect 2 'training.class_weights: expected images of one class each, found' "$consilium" \
+            run study.yaml $way --set data.path=$file --set training.class_weights=true
+    done
+done
+[ ! -e weighted ] || fail 'a run that could not start left results'
 
 # Rules and attacks on updates know no task; attacks on labels do.
 expect 0 'all together' "$consilium" run study.yaml --out robust --quiet --set rounds=1 \

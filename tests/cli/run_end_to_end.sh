@@ -160,6 +160,8 @@ expect 2 "found 'cnn-smal'; nearest is cnn-small" "$consilium" run study.yaml --
 layers='[{name: stem, kind: conv, channels: 4}, {name: sum, kind: add, from: stm}]'
 expect 2 "model.layers, entry 2: layer sum reads 'stm', and no layer before has that name; nearest is stem" \
     "$consilium" run study.yaml --out bad --set model.name=own --set "model.layers=$layers"
+expect 2 'entry 1: expected another name, image is' "$consilium" run study.yaml --out bad \
+    --set 'model.layers=[{name: image, kind: linear, channels: 2}]'
 layers='[{name: end, kind: linear, channels: 2}, {name: end, kind: linear, channels: 2}]'
 expect 2 'model.layers, entry 2: a second layer is named end' "$consilium" run study.yaml --out bad \
     --set model.name=own --set "model.layers=$layers"

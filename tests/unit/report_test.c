@@ -86,8 +86,7 @@ static void the_csv_has_a_value_or_nothing_for_every_column(void)
     CHECK_OK(csl_metrics_csv_heading(CSL_TASK_BINARY, &heading));
     CHECK_OK(csl_metrics_csv_row(CSL_TASK_BINARY, &record, &row));
     CHECK_CONTAINS(csl_text_string(&heading), "round,seconds,train_loss,val_loss,val_auc,");
-    CU_ASSERT_STRING_EQUAL(csl_text_string(&row),
-                           "3,1.500,,,,,,,0.5,nan,nan,nan,nan,0.1,4,0.000,0.000,100");
+    CU_ASSERT_STRING_EQUAL(csl_text_string(&row), "3,1.500,,,,,,,0.5,,,,,0.1,4,0.000,0.000,100");
     csl_round_record start = {.train_loss = NAN, .rate = NAN}; /* nothing was trained yet */
     csl_text untrained = {0};
     CHECK_OK(csl_metrics_csv_row(CSL_TASK_BINARY, &start, &untrained));
@@ -148,6 +147,17 @@ static void tables_line_up(void)
     csl_table_destroy(NULL);
 }
 
+static void a_score_that_does_not_exist_is_an_empty_cell(void)
+{
+    static const char *const names[] = {"global, all", "site"};
+    static const double values[] = {0.5, NAN, INFINITY, 1.0};
+    csl_text text = {0};
+    CHECK_OK(csl_cross_site_csv(names, 2, names, 2, values, &text));
+    CU_ASSERT_STRING_EQUAL(csl_text_string(&text), "model,\"global, all\",site\n"
+                                                   "\"global, all\",0.5,\nsite,,1\n");
+    csl_text_clear(&text);
+}
+
 static void run_tables_fit_a_screen(void)
 {
     enum { COUNT = 20 };
@@ -183,6 +193,8 @@ int main(void)
         {"the CSV has every column", the_csv_has_a_value_or_nothing_for_every_column},
         {"an event is one line of JSON", an_event_is_one_line_of_json},
         {"tables line up", tables_line_up},
+        {"a score that does not exist is an empty cell",
+         a_score_that_does_not_exist_is_an_empty_cell},
         {"run tables fit a screen", run_tables_fit_a_screen},
     };
     return csl_test_main("report", cases, sizeof cases / sizeof *cases);

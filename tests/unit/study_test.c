@@ -31,6 +31,19 @@ static void an_empty_file_gives_every_default(void)
     csl_study_destroy(NULL);
 }
 
+/* Some editors begin a file so, and end its lines so. */
+static void a_byte_order_mark_and_carriage_returns_say_nothing(void)
+{
+    csl_study *study = NULL;
+    CHECK_OK(parse("\xef\xbb\xbf"
+                   "rounds: 3\r\ndata: {path: x.h5}\r\n",
+                   NULL, &study));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(study);
+    CHECK_U64(study->rounds, 3);
+    CU_ASSERT_STRING_EQUAL(study->data.path, "x.h5");
+    csl_study_destroy(study);
+}
+
 static void later_sources_win(void)
 {
     static const char *const environment[] = {"PATH=/bin", "CONSILIUM_TRAINING_LR=0.2",
@@ -128,6 +141,20 @@ static void every_bad_file_names_the_place_and_what_was_expected(void)
         {"model: {layers: [{kind: conv, sizes: 3}]}\n", CSL_E_FORMAT, "nearest is size"},
         {"model: {layers: [{kind: conv, size: [1, 2, 3, 4]}]}\n", CSL_E_RANGE, "size"},
         {"model: {layers: 3}\n", CSL_E_FORMAT, "expected a list of at most"},
+        {"model: {layers: [{kind: relu, channels: 3}]}\n", CSL_E_RANGE,
+         "s.yaml:1:31: channels: only layers of kind conv and linear make use of it"},
+        {"model: {layers: [{rate: 0.1, kind: add}]}\n", CSL_E_RANGE, "only layers of kind dropout"},
+        {"model: {layers: [{kind: max-pool, dilation: 2}]}\n", CSL_E_RANGE, "kind conv make"},
+        {"model: {layers: [{kind: linear, from: x}]}\n", CSL_E_RANGE, "kind add make"},
+        {"data: {path: x}\nmodel: {name: cnn-small, norm: batch}\n", CSL_E_RANGE,
+         "s.yaml:2:32: model.norm: cnn-small has no norm layers, expected default or none"},
+        {"data: {path: x}\nmodel: {name: linear, norm: group}\n", CSL_E_RANGE, "no norm layers"},
+        {"data: {path: x}\nmodel: {norm: batch, layers: [{kind: linear, channels: 2}]}\n",
+         CSL_E_RANGE, "model.norm: expected default with model.layers"},
+        {"data.split.force: true\n", CSL_E_FORMAT,
+         "s.yaml:1:1: unknown key 'data.split.force'; what stands before a dot is a section: write "
+         "'force' nested below data.split"},
+        {"data: {split.alpha: 1}\n", CSL_E_FORMAT, "write 'alpha' nested below data.split"},
     };
     every_bad_case(cases, sizeof cases / sizeof *cases);
 }
@@ -347,6 +374,7 @@ int main(void)
 {
     static const csl_test_case cases[] = {
         {"an empty file gives every default", an_empty_file_gives_every_default},
+        {"a byte order mark says nothing", a_byte_order_mark_and_carriage_returns_say_nothing},
         {"later sources win", later_sources_win},
         {"every bad file names the place", every_bad_file_names_the_place_and_what_was_expected},
         {"an aggregation that cannot work is refused",

@@ -61,6 +61,8 @@ CSL_API CSL_MUST_CHECK csl_status csl_model_spec_zoo(const char *name,
 /* Names of the zoo, NULL-terminated, and one line about each. */
 CSL_API const char *const *csl_model_zoo_names(void);
 CSL_API const char *csl_model_zoo_text(const char *name);
+/* Whether a network of the zoo has norm layers, whose kind can be chosen. */
+CSL_API bool csl_model_zoo_has_norm(const char *name);
 /* Checks names, references, shapes and the number of outputs; the message names the layer. */
 CSL_API CSL_MUST_CHECK csl_status csl_model_spec_check(const csl_model_spec *spec);
 CSL_API void csl_model_spec_destroy(csl_model_spec *spec);

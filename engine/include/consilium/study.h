@@ -209,7 +209,8 @@ CSL_API CSL_MUST_CHECK csl_status csl_study_reference_man(csl_text *text);
 CSL_API bool csl_study_is_hostile(const csl_study *study, uint32_t institution);
 
 /* The network of a study for the data at hand: a zoo network, or the listed layers with names
- * resolved and checked. Errors: E_NOT_FOUND (message names the nearest), E_SHAPE, E_NO_MEMORY. */
+ * resolved and checked. Errors: E_NOT_FOUND (message names the nearest), E_SHAPE, E_NO_MEMORY,
+ * E_RANGE where the task cannot be trained as the study says (class weights without classes). */
 CSL_API CSL_MUST_CHECK csl_status csl_study_model_spec(const csl_study *study,
                                                        csl_shape input,
                                                        csl_task task,
