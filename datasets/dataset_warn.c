@@ -124,10 +124,12 @@ static void warn_of_duplicates(const csl_dataset *dataset, image_key *keys, cons
     }
 }
 
+/* Where subjects are unknown, groups are what partitions keep together. */
 static void warn_of_subjects(const csl_dataset *dataset, image_key *keys, const warner *to)
 {
     for (uint64_t i = 0; i < dataset->count; i++) {
-        keys[i] = (image_key){dataset->subject[i], i};
+        uint64_t key = dataset->subject ? dataset->subject[i] : (uint64_t)dataset->group[i];
+        keys[i] = (image_key){key, i};
     }
     qsort(keys, (size_t)dataset->count, sizeof *keys, compare_keys);
     uint64_t count = 0;
@@ -139,7 +141,8 @@ static void warn_of_subjects(const csl_dataset *dataset, image_key *keys, const 
         count += divided;
     }
     if (count != 0) {
-        warn(to, "%" PRIu64 " subjects have images in more than one split", count);
+        warn(to, "%" PRIu64 " %s%s images in more than one split", count,
+             dataset->subject ? "subject" : "group", count == 1 ? " has" : "s have");
     }
 }
 
@@ -154,7 +157,7 @@ csl_status csl_dataset_warn(const csl_dataset *dataset, csl_finding_report repor
     warn_of_classes(dataset, &to);
     warn_of_constants(dataset, &to);
     warn_of_duplicates(dataset, keys, &to);
-    if (dataset->subject) {
+    if (dataset->subject || dataset->group) {
         warn_of_subjects(dataset, keys, &to);
     }
     free(keys);

@@ -314,19 +314,34 @@ copy_groups(const npz_archive *archive, int split, uint64_t base, csl_dataset *d
     return status;
 }
 
-static csl_status fill(const npz_archive *archive, const int64_t *labels, csl_dataset *dataset)
+/* Groups of some splits alone would be lost, and with them what a partition must keep together. */
+static csl_status make_groups(const npz_archive *archive, csl_dataset *dataset)
 {
-    uint64_t base = 0;
-    bool grouped = true;
+    int with = -1, without = -1; /* a split that has groups, and one that has none */
     for (int split = 0; split < 3; split++) {
-        grouped = grouped && (!archive->images[split].zip || archive->groups[split].zip);
+        if (archive->images[split].zip) {
+            *(archive->groups[split].zip ? &with : &without) = split;
+        }
     }
-    if (grouped) {
+    if (with >= 0 && without >= 0) {
+        return csl_fail(CSL_E_FORMAT,
+                        "%s: expected groups of all images or of none, found %s_group"
+                        " and no %s_group",
+                        archive->zip.path, split_names[with], split_names[without]);
+    }
+    if (with >= 0) {
         dataset->group = calloc((size_t)dataset->count, sizeof *dataset->group);
         if (!dataset->group) {
             return csl_fail(CSL_E_NO_MEMORY, "%s: no memory for groups", archive->zip.path);
         }
     }
+    return CSL_OK;
+}
+
+static csl_status fill(const npz_archive *archive, const int64_t *labels, csl_dataset *dataset)
+{
+    uint64_t base = 0;
+    CSL_TRY(make_groups(archive, dataset));
     for (int split = 0; split < 3; split++) {
         if (!archive->images[split].zip) {
             continue;

@@ -141,7 +141,9 @@ WARNED = [
     ("constant", [array("images", lambda v: v * 0 + 7)], ["12 of 12 images are constant, image 0 the first", "11 images are copies of others"]),
     ("copy", [array("images", lambda v: at(11, v[0])(v))], ["1 image is a copy of others, 1 of them in another split, image 11 of image 0"]),
     ("no-test", [array("split", lambda v: v % 2)], ["no image is for test"]),
-    ("divided", [replaced("columns", "subject", np.zeros(COUNT, np.uint64))], ["1 subjects have images in more than one split"]),
+    ("divided", [replaced("columns", "subject", np.zeros(COUNT, np.uint64))], ["1 subject has images in more than one split"]),
+    ("divided-groups", [lambda data: data["columns"].clear(), replaced("columns", "group", np.arange(COUNT, dtype=np.int32) // 5)],
+     ["2 groups have images in more than one split"]),
 ]
 
 
@@ -197,6 +199,8 @@ def check_archives():
         ("labels-few", {"train_labels": labels[:5]}, "train_labels.npy: expected 6 rows of 1 integers, found (5, 1) of u1"),
         ("labels-300", {"train_labels": np.zeros((6, 300), np.uint8)}, "train_labels.npy: expected at most 256 labels of an image, found (6, 300) of u1"),
         ("groups-few", {"train_group": np.arange(4)}, "train_group.npy: expected 6 integers, found (4) of i8"),
+        ("groups-of-train-alone", {"train_group": np.arange(6), "test_images": images, "test_labels": labels},
+         "expected groups of all images or of none, found train_group and no test_group"),
         ("labels-object", {"train_labels": labels.astype(object)}, "expected numbers, found pickled objects"),
         ("images-object", {"train_images": images.astype(object)}, "expected numbers, found pickled objects"),
         ("images-flat", {"train_images": images[:, 0, 0]}, "train_images.npy: expected images of 2 or 3 dimensions, found rank 1"),

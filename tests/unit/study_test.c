@@ -136,6 +136,17 @@ static void every_bad_file_names_the_place_and_what_was_expected(void)
          "s.yaml:2:15: model.name: expected one of cnn-small, "},
         {"data: {path: x}\nmodel: {name: resnet18-82}\n", CSL_E_RANGE,
          "found 'resnet18-82'; nearest is resnet18-28"},
+        {"data.split.force: true\n", CSL_E_FORMAT,
+         "s.yaml:1:1: unknown key 'data.split.force'; what stands before a dot is a section: write "
+         "'force' nested below data.split"},
+        {"data: {split.alpha: 1}\n", CSL_E_FORMAT, "write 'alpha' nested below data.split"},
+    };
+    every_bad_case(cases, sizeof cases / sizeof *cases);
+}
+
+static void a_network_that_says_what_nothing_reads_is_refused(void)
+{
+    static const bad_case cases[] = {
         {"model: {layers: [{channels: 3}]}\n", CSL_E_FORMAT, "a layer without a kind"},
         {"model: {layers: [{kind: konv}]}\n", CSL_E_RANGE, "nearest is conv"},
         {"model: {layers: [{kind: conv, sizes: 3}]}\n", CSL_E_FORMAT, "nearest is size"},
@@ -151,10 +162,6 @@ static void every_bad_file_names_the_place_and_what_was_expected(void)
         {"data: {path: x}\nmodel: {name: linear, norm: group}\n", CSL_E_RANGE, "no norm layers"},
         {"data: {path: x}\nmodel: {norm: batch, layers: [{kind: linear, channels: 2}]}\n",
          CSL_E_RANGE, "model.norm: expected default with model.layers"},
-        {"data.split.force: true\n", CSL_E_FORMAT,
-         "s.yaml:1:1: unknown key 'data.split.force'; what stands before a dot is a section: write "
-         "'force' nested below data.split"},
-        {"data: {split.alpha: 1}\n", CSL_E_FORMAT, "write 'alpha' nested below data.split"},
     };
     every_bad_case(cases, sizeof cases / sizeof *cases);
 }
@@ -377,6 +384,8 @@ int main(void)
         {"a byte order mark says nothing", a_byte_order_mark_and_carriage_returns_say_nothing},
         {"later sources win", later_sources_win},
         {"every bad file names the place", every_bad_file_names_the_place_and_what_was_expected},
+        {"a network that says what nothing reads is refused",
+         a_network_that_says_what_nothing_reads_is_refused},
         {"an aggregation that cannot work is refused",
          an_aggregation_that_cannot_work_is_refused_before_any_data_are_read},
         {"an adversary that cannot act is refused", an_adversary_that_cannot_act_is_refused},
