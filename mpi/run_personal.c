@@ -2,6 +2,7 @@
 #include "run_internal.h"
 
 #include <consilium/files.h>
+#include <consilium/partition.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,9 +22,11 @@ static csl_status make_folder(const csl_federated_run *run)
 static csl_status
 write_one(const csl_federated_run *run, uint32_t institution, const float *local, float *model)
 {
-    char name[CSL_NAME_MAX];
+    char site[CSL_NAME_MAX];
+    char name[CSL_NAME_MAX + 16];
     char path[CSL_PATH_MAX];
-    snprintf(name, sizeof name, "personal/institution-%03u.h5", institution);
+    csl_partition_site_name(institution, run->study->institutions.count, site);
+    snprintf(name, sizeof name, "personal/%s.h5", site);
     CSL_TRY(csl_run_path(run, name, path));
     memcpy(model, run->state->weights, run->parameter_count * sizeof *model);
     csl_federation_set_local(run->federation, local, model);

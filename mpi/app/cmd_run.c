@@ -57,8 +57,10 @@ static void print_help(void)
           "  study: phantom-8\n"
           "  data: {path: phantom.h5, split: {scheme: natural}}\n"
           "  institutions: {count: 8}\n"
-          "  model: {name: resnet8-28}\n"
-          "  rounds: 12\n",
+          "  model: {name: cnn-small}\n"
+          "  training: {optimizer: adamw, lr: 0.002, batch: 32}\n"
+          "  rounds: 15\n"
+          "docs/STUDY.md has every key, datasets/studies/ more studies.\n",
           stdout);
 }
 

@@ -28,6 +28,12 @@ rm -f printed.txt complaints.txt
 [ "$(find . | sort)" = "$(echo "$before" | grep -v -e printed.txt -e complaints.txt)" ] ||
     fail 'a plan wrote something'
 
+# The study that the help shows is one, and trains as the ready-made one does.
+"$consilium" run --help | sed -n 's/^  //; /^study:/,/^rounds:/p' >shortest.yaml
+expect 0 'cnn-small' "$consilium" run shortest.yaml --plan --set data.split.scheme=iid
+grep -qF "$(sed -n 's/}$//; /^training:/p' shortest.yaml)" "$here/../../datasets/studies/phantom-8.yaml" ||
+    fail 'the help trains otherwise than datasets/studies/phantom-8.yaml'
+
 # It refuses what a run refuses: pools that cannot be cut so, attacks on data that cannot be done.
 # refused_by_both TEXT --set KEY=VALUE...
 refused_by_both() {

@@ -21,7 +21,7 @@ END
 for ranks in 1 3; do
     expect 0 'own batch norm, at each' mpirun -n $ranks "$consilium" run study.yaml --out on-$ranks
     [ "$(ls on-$ranks/personal | tr '\n' ' ')" = \
-        'institution-000.h5 institution-001.h5 institution-002.h5 institution-003.h5 ' ] || fail 'not a model each'
+        'institution-00.h5 institution-01.h5 institution-02.h5 institution-03.h5 ' ] || fail 'not a model each'
     for file in on-$ranks/personal/*; do
         "$digest" "$file"
     done >$ranks.digests
