@@ -194,6 +194,15 @@ csl_gather_columns(csl_aggregation *a, const uint64_t *index, size_t count, floa
 csl_status csl_gather_products(csl_aggregation *a);
 /* Inner products of the histories (with the live rows added to them) into a->product. */
 csl_status csl_gather_history(csl_aggregation *a);
+/* Squared distances among matrix [m][live_count] times the live rows, or times what
+ * csl_gather_history left: distance_out [m][m]. Their differences from the row `reference`, which
+ * should be near most of them, are rounded to float32. matrix is written over. One more read. */
+csl_status csl_gather_mixture_distances(csl_aggregation *a,
+                                        double *matrix,
+                                        uint32_t m,
+                                        uint32_t reference,
+                                        bool histories,
+                                        double *distance_out);
 /* Adds values over the ranks; what one rank fails with, all return. */
 csl_status
 csl_exchange(const csl_aggregate_input *input, csl_status own, int64_t *values, size_t n);

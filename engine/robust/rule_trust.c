@@ -1,5 +1,5 @@
 /* FLTrust, FoolsGold and FLAME: rules that look at angles. */
-#include "aggregation.h"
+#include "passes.h"
 
 #include <consilium/random.h>
 #include <math.h>
@@ -10,6 +10,38 @@ static double cosine(double inner, double left, double right)
 {
     double norms = sqrt(left) * sqrt(right);
     return norms > 0 ? inner / norms : 0;
+}
+
+/* Rows are told apart by 1 - cos, of which products of rows as alike as this leave too few digits.
+ */
+static const double ALIKE = 0.99;
+/* What rounding of rows to float32 alone may make of rows that point the same way. */
+static const double PARALLEL = 0x1p-46;
+
+/* 1 - cos of all pairs as half the squared distance of the rows brought to length 1; norm [m]:
+ * squared. matrix [m][live_count]: the rows; histories: of csl_gather_history. angle [m][m]: about
+ * what they are. One more read. */
+static csl_status measure_angles(
+    csl_aggregation *a, double *matrix, const double *norm, bool histories, double *angle)
+{
+    uint32_t m = a->row_count;
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t k = 0; k < a->live_count; k++) {
+            matrix[(size_t)r * a->live_count + k] *= norm[r] > 0 ? 1 / sqrt(norm[r]) : 0;
+        }
+    }
+    uint32_t reference = 0;
+    double near = 0;
+    CSL_TRY(csl_reference(angle, m, m, &reference, &near));
+    CSL_TRY(csl_gather_mixture_distances(a, matrix, m, reference, histories, angle));
+    for (uint32_t i = 0; i < m; i++) {
+        for (uint32_t j = 0; j < m; j++) {
+            double *pair = angle + (size_t)i * m + j;
+            *pair = norm[i] > 0 && norm[j] > 0 ? *pair / 2 : i != j;
+            *pair = *pair < PARALLEL ? 0 : *pair;
+        }
+    }
+    return CSL_OK;
 }
 
 static void explain_trust(csl_aggregation *a, const double *score)
@@ -96,22 +128,46 @@ static bool foolsgold_weights(double *similarity, uint32_t m, double *most, doub
     return largest > 0;
 }
 
+/* Cosines of the histories, the diagonal 0. room [m][m], norm [m]. */
+static csl_status
+history_cosines(csl_aggregation *a, double *similarity, double *room, double *norm)
+{
+    uint32_t m = a->row_count;
+    uint32_t p = a->point_count;
+    bool alike = false;
+    for (uint32_t i = 0; i < m; i++) {
+        norm[i] = a->product[(size_t)i * p + i];
+        room[(size_t)i * m + i] = 1;
+        for (uint32_t j = 0; j < m; j++) { /* at first 1 - cos */
+            double value =
+                cosine(a->product[(size_t)i * p + j], norm[i], a->product[(size_t)j * p + j]);
+            similarity[(size_t)i * m + j] = i == j ? 0 : 1 - value;
+            alike = alike || (i != j && value > ALIKE);
+        }
+    }
+    if (alike) {
+        CSL_TRY(measure_angles(a, room, norm, true, similarity));
+    }
+    for (uint32_t i = 0; i < m; i++) {
+        for (uint32_t j = 0; j < m; j++) {
+            double *pair = similarity + (size_t)i * m + j;
+            *pair = i == j ? 0 : 1 - *pair;
+        }
+    }
+    return CSL_OK;
+}
+
 csl_status csl_rule_foolsgold(csl_aggregation *a)
 {
     CSL_TRY(csl_gather_history(a));
     uint32_t m = a->row_count;
-    uint32_t p = a->point_count;
     double *similarity = csl_numbers(m, m);
+    double *room = csl_numbers(m, m);
     double *most = csl_numbers(m, 1);
     double *weight = csl_numbers(m, 1);
-    csl_status status = similarity && most && weight ? CSL_OK : CSL_E_NO_MEMORY;
-    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        for (uint32_t j = 0; j < m; j++) {
-            double left = a->product[(size_t)i * p + i];
-            double right = a->product[(size_t)j * p + j];
-            similarity[(size_t)i * m + j] =
-                i == j ? 0 : cosine(a->product[(size_t)i * p + j], left, right);
-        }
+    csl_status status = similarity && room && most && weight ? CSL_OK : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        status = history_cosines(a, similarity, room, weight);
     }
     if (status == CSL_OK) {
         a->report->empty = !foolsgold_weights(similarity, m, most, weight);
@@ -125,6 +181,7 @@ csl_status csl_rule_foolsgold(csl_aggregation *a)
         status = csl_answer_rows(a, weight);
     }
     free(similarity);
+    free(room);
     free(most);
     free(weight);
     return status;
@@ -170,8 +227,9 @@ static csl_status mixed_products(const csl_aggregation *a, double *out)
     return CSL_OK;
 }
 
-/* The first component of single linkage that holds more than half of the rows, which is what
- * HDBSCAN (min_cluster_size n/2+1, min_samples 1, one cluster allowed) labels. */
+/* The first component of single linkage that holds more than half of the rows, with all rows that
+ * are no further away than the last it took, which is what HDBSCAN (min_cluster_size n/2+1,
+ * min_samples 1, one cluster allowed) labels. */
 static csl_status dense_half(const double *distance, uint32_t m, bool *member)
 {
     uint32_t pairs = m * (m - 1) / 2;
@@ -193,44 +251,35 @@ static csl_status dense_half(const double *distance, uint32_t m, bool *member)
     if (status == CSL_OK) {
         status = csl_rank(value, count, order);
     }
-    uint32_t size = 1;
-    uint32_t winner = 0;
-    for (uint32_t k = 0; status == CSL_OK && k < count && size <= m / 2; k++) {
+    uint32_t largest = 1;
+    uint32_t witness = 0; /* a row of the largest component */
+    double reached = -1;
+    for (uint32_t k = 0; status == CSL_OK && k < count; k++) {
+        if (largest > m / 2 && value[order[k]] > reached) {
+            break;
+        }
+        reached = value[order[k]];
         uint32_t into = component[ends[2 * order[k]]];
         uint32_t from = component[ends[2 * order[k] + 1]];
         if (into == from) {
             continue;
         }
-        size = 0;
+        uint32_t size = 0;
         for (uint32_t i = 0; i < m; i++) {
             component[i] = component[i] == from ? into : component[i];
             size += component[i] == into;
         }
-        winner = into;
+        witness = size > largest ? into : witness;
+        largest = size > largest ? size : largest;
     }
     for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
-        member[i] = component[i] == winner;
+        member[i] = component[i] == component[witness];
     }
     free(value);
     free(order);
     free(ends);
     free(component);
     return status;
-}
-
-/* 1 - cos of rows of squared norms left and right: from their inner product, or, where they are so
- * alike that it would leave no digit, from ||x - y||^2 = (|x| - |y|)^2 + 2 |x| |y| (1 - cos). */
-static double cosine_distance(double inner, double distance, double left, double right)
-{
-    double both = 2 * sqrt(left) * sqrt(right);
-    double sum = sqrt(left) + sqrt(right);
-    if (!(both > 0)) {
-        return 1;
-    }
-    double apart = (left - right) / sum; /* |x| - |y| */
-    double error = distance + fabs(apart) * sum;
-    double by_distance = (distance - apart * apart) / both;
-    return fmax(0, error < both ? by_distance : 1 - cosine(inner, left, right));
 }
 
 typedef struct flame_work {
@@ -242,20 +291,36 @@ typedef struct flame_work {
     bool *member;
 } flame_work;
 
-static csl_status flame(csl_aggregation *a, flame_work *w)
+/* 1 - cos of the virtual rows, which may have been mixed. */
+static csl_status flame_angles(csl_aggregation *a, flame_work *w)
 {
     uint32_t m = a->row_count;
+    bool alike = false;
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES | CSL_NEEDS_NORMS));
     CSL_TRY(mixed_products(a, w->products));
     for (uint32_t i = 0; i < m; i++) {
         w->norm[i] = sqrt(a->row_norm[i]);
         for (uint32_t j = 0; j < m; j++) {
             size_t pair = (size_t)i * m + j;
-            w->distance[pair] = i == j ? 0
-                                       : cosine_distance(w->products[pair], a->row_distance[pair],
-                                                         a->row_norm[i], a->row_norm[j]);
+            double value = cosine(w->products[pair], a->row_norm[i], a->row_norm[j]);
+            w->distance[pair] = i == j ? 0 : fmax(0, 1 - value);
+            alike = alike || (i != j && value > ALIKE);
         }
     }
+    if (!alike) {
+        return CSL_OK;
+    }
+    double *matrix = csl_live_mix(a, NULL, m);
+    csl_status status =
+        matrix ? measure_angles(a, matrix, a->row_norm, false, w->distance) : CSL_E_NO_MEMORY;
+    free(matrix);
+    return status;
+}
+
+static csl_status flame(csl_aggregation *a, flame_work *w)
+{
+    uint32_t m = a->row_count;
+    CSL_TRY(flame_angles(a, w));
     CSL_TRY(dense_half(w->distance, m, w->member));
     double median = 0;
     CSL_TRY(csl_median(w->norm, m, &median));

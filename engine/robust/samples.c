@@ -209,3 +209,93 @@ csl_status csl_gather_history(csl_aggregation *a)
     free(sums);
     return status;
 }
+
+typedef struct mixture_pass {
+    const double *matrix; /* [count][live_count] */
+    uint32_t count;
+    float **mixed; /* device: [count] rows of a block */
+    csl_exact_sum *sums;
+} mixture_pass;
+
+static csl_status mixture_block(csl_aggregation *a, const csl_block *columns, void *context)
+{
+    mixture_pass *pass = context;
+    csl_device *device = a->input->device;
+    CSL_TRY(a->kernels->row_mix(device, columns->rows, a->live_count, pass->matrix, pass->count,
+                                columns->count, pass->mixed));
+    return a->kernels->row_squared_distances(device, (const float *const *)pass->mixed, pass->count,
+                                             pass->count, columns->count, pass->sums);
+}
+
+/* The same of the histories. */
+static csl_status mix_histories(csl_aggregation *a, size_t step, mixture_pass *pass)
+{
+    uint32_t n = a->live_count;
+    size_t total = a->input->column_count;
+    float **history = calloc(n, sizeof *history);
+    const float **rows = calloc(n, sizeof *rows);
+    csl_status status = history && rows ? open_history(a, history)
+                                        : csl_fail(CSL_E_NO_MEMORY, "aggregation: %u rows", n);
+    for (size_t at = 0; status == CSL_OK && at < total; at += step) {
+        for (uint32_t i = 0; i < n; i++) {
+            rows[i] = history[i] + at;
+        }
+        csl_block columns = {at, total - at < step ? total - at : step, rows};
+        status = mixture_block(a, &columns, pass);
+    }
+    free(history);
+    free(rows);
+    return status;
+}
+
+/* What all rows share with the reference would take digits of them when they are rounded. */
+static void subtract_reference(double *matrix, uint32_t m, uint32_t n, uint32_t reference)
+{
+    const double *base = matrix + (size_t)reference * n;
+    for (uint32_t r = 0; r < m; r++) {
+        for (uint32_t k = 0; r != reference && k < n; k++) {
+            matrix[(size_t)r * n + k] -= base[k];
+        }
+    }
+    memset(matrix + (size_t)reference * n, 0, n * sizeof *matrix);
+}
+
+csl_status csl_gather_mixture_distances(csl_aggregation *a,
+                                        double *matrix,
+                                        uint32_t m,
+                                        uint32_t reference,
+                                        bool histories,
+                                        double *distance_out)
+{
+    size_t pairs = csl_pair_count(m, m);
+    size_t own = a->input->column_count;
+    size_t step = csl_cache_step(a) < own ? csl_cache_step(a) : own;
+    void *block = NULL;
+    mixture_pass pass = {matrix, m, calloc(m, sizeof(float *)),
+                         calloc(pairs + 1, sizeof(csl_exact_sum))};
+    subtract_reference(matrix, m, a->live_count, reference);
+    csl_status status = pass.mixed && pass.sums
+                            ? csl_device_alloc(a->input->device, m * step * sizeof(float), &block)
+                            : csl_fail(CSL_E_NO_MEMORY, "aggregation: distances of %u rows", m);
+    for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
+        pass.mixed[r] = (float *)block + r * step;
+    }
+    if (status == CSL_OK) {
+        bool kept = histories && a->input->memory;
+        status =
+            kept ? mix_histories(a, step, &pass) : csl_visit(a, step, NULL, mixture_block, &pass);
+    }
+    status =
+        csl_share(a, status, (int64_t *)pass.sums, pairs * sizeof *pass.sums / sizeof(int64_t));
+    for (uint32_t i = 0; status == CSL_OK && i < m; i++) {
+        distance_out[(size_t)i * m + i] = 0;
+        for (uint32_t j = i + 1; j < m; j++) {
+            double value = csl_exact_value(&pass.sums[csl_pair_index(i, j, m)]);
+            distance_out[(size_t)i * m + j] = distance_out[(size_t)j * m + i] = value;
+        }
+    }
+    csl_device_free(a->input->device, block);
+    free(pass.mixed);
+    free(pass.sums);
+    return status;
+}
