@@ -1,5 +1,5 @@
 /* Virtual rows: what pre-aggregators make of the updates, kept as coefficients only. */
-#include "aggregation.h"
+#include "passes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,6 +54,54 @@ static csl_status measure_mixed(csl_aggregation *a)
     return CSL_OK;
 }
 
+static bool is_shortened(const csl_aggregation *a, uint32_t r)
+{
+    return a->mix[(size_t)r * a->point_count + csl_extra(a, CSL_POINT_ORIGIN)] != 0;
+}
+
+/* Rows that were shortened by different factors and still lie near each other, seen from the
+ * origin, as multiples of one row do: of norms and distances as long as theirs nothing is left. */
+static bool needs_measuring(const csl_aggregation *a)
+{
+    static const double NEAR = 0x1p-10;
+    uint32_t m = a->row_count;
+    bool scaled_only = !a->blended && m == a->live_count;
+    for (uint32_t r = 0; scaled_only && r < m; r++) {
+        for (uint32_t s = 0; is_shortened(a, r) && s < m; s++) {
+            double longer = fmax(a->row_norm[r], a->row_norm[s]);
+            if (s != r && a->row_distance[(size_t)r * m + s] < NEAR * longer) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Distances of shortened rows anew, from the rows themselves: one more read. */
+static csl_status measure_shortened(csl_aggregation *a)
+{
+    uint32_t m = a->row_count;
+    uint32_t reference = 0;
+    double near = 0;
+    double *matrix = csl_live_mix(a, NULL, m);
+    double *distance = csl_numbers(m, m);
+    csl_status status = matrix && distance ? csl_reference(a->row_distance, m, m, &reference, &near)
+                                           : CSL_E_NO_MEMORY;
+    if (status == CSL_OK) {
+        status = csl_gather_mixture_distances(a, matrix, m, reference, false, distance);
+    }
+    for (uint32_t r = 0; status == CSL_OK && r < m; r++) {
+        for (uint32_t s = 0; s < m; s++) {
+            bool as_measured = !is_shortened(a, r) && !is_shortened(a, s);
+            size_t pair = (size_t)r * m + s;
+            a->row_distance[pair] = as_measured ? a->row_distance[pair] : distance[pair];
+        }
+    }
+    free(matrix);
+    free(distance);
+    return status;
+}
+
 csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
 {
     uint32_t m = a->row_count;
@@ -70,7 +118,8 @@ csl_status csl_rows_measure(csl_aggregation *a, uint32_t needs)
         a->row_norm[i] = a->known_norm[i];
     }
     if (a->mixed && a->distance && (unknown || (needs & CSL_NEEDS_DISTANCES))) {
-        return measure_mixed(a);
+        CSL_TRY(measure_mixed(a));
+        return (needs & CSL_NEEDS_DISTANCES) && needs_measuring(a) ? measure_shortened(a) : CSL_OK;
     }
     for (uint32_t i = 0; a->distance && !a->mixed && i < m; i++) {
         const double *row = a->distance + (size_t)i * a->point_count;

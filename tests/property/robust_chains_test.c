@@ -339,6 +339,30 @@ static void rows_that_cancel_do_not_seem_near(void)
     }
 }
 
+/* Rows that share ten thousand deviations, some of them ten times as long, cut to the
+ * norm of the others: what tells them apart is next to nothing of their norms and first distances.
+ */
+static void shortened_rows_keep_what_tells_them_apart(void)
+{
+    static const char *const rules[] = {"krum", "multi-krum", "mda", "monna"};
+    static const char *const pres[] = {"arc", "clipping", "clipping,arc"};
+    for (int run = 0; run < CSL_TEST_REPEATS(45); run++) {
+        council c = make_council(rules[run % 4], pres[run % 3], 2, 12, 300);
+        for (size_t v = 0; v < c.n * c.d; v++) {
+            double value = (double)c.x[v] + 1e4 * (v % c.d % 3 ? 1 : -1);
+            c.x[v] = (float)(v / c.d % 5 == 1 ? 10 * value : value);
+        }
+        double *expected = ask_oracle(&c);
+        CHECK_OK(decide(&c, NULL));
+        for (size_t j = 0; j < c.d; j++) {
+            double size = fabs(expected[j]);
+            CHECK_NEAR((double)c.out[j], expected[j], 1e-3 + 2e-7 * size);
+        }
+        free(expected);
+        free_council(&c);
+    }
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
@@ -350,6 +374,7 @@ int main(void)
         {"iterates on a row go on", iterates_on_a_row_go_on},
         {"rows shortened to one norm tie", rows_shortened_to_one_norm_tie},
         {"rows that cancel do not seem near", rows_that_cancel_do_not_seem_near},
+        {"shortened rows keep what tells them apart", shortened_rows_keep_what_tells_them_apart},
     };
     return csl_test_main("robust chains", cases, sizeof cases / sizeof *cases);
 }
