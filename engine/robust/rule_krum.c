@@ -98,9 +98,27 @@ static uint32_t neighbour_count(const csl_aggregation *a, uint32_t m)
     return csl_whole_value(a, CSL_PARAMETER_NEIGHBOURS, m > less ? m - less : 1);
 }
 
+/* The paper adds up squared distances; programs that add up distances or their fourth powers are
+ * about. Square roots and products only, which are the same everywhere. */
+static const char *raise_distances(csl_aggregation *a)
+{
+    static const char *const names[] = {
+        "sum of distances to neighbours", "sum of squared distances to neighbours",
+        "sum of cubed distances to neighbours", "sum of fourth powers of distances to neighbours"};
+    uint32_t power = csl_whole_value(a, CSL_PARAMETER_POWER, 2);
+    size_t pairs = (size_t)a->row_count * a->row_count;
+    for (size_t k = 0; power != 2 && k < pairs; k++) {
+        double root = power % 2 == 0 ? 1 : sqrt(a->row_distance[k]);
+        a->row_distance[k] =
+            power == 1 ? root : a->row_distance[k] * (power == 3 ? root : a->row_distance[k]);
+    }
+    return names[power - 1];
+}
+
 static csl_status krum(csl_aggregation *a, uint32_t keep)
 {
     CSL_TRY(csl_rows_measure(a, CSL_NEEDS_DISTANCES));
+    const char *score_name = raise_distances(a);
     uint32_t m = a->row_count;
     uint32_t neighbours = neighbour_count(a, m);
     neighbour_lists lists;
@@ -109,7 +127,7 @@ static csl_status krum(csl_aggregation *a, uint32_t keep)
     csl_status status = score ? CSL_OK : CSL_E_NO_MEMORY;
     if (status == CSL_OK) {
         krum_scores(&lists, neighbours, score);
-        csl_set_scores(a, "sum of squared distances to neighbours", score);
+        csl_set_scores(a, score_name, score);
         status = csl_answer_best(a, score, keep);
     }
     free(score);

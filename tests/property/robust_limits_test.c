@@ -199,6 +199,65 @@ static void arc_clips_as_many_rows_as_its_paper_says(void)
     }
 }
 
+/* What programs that are about add up: n-f-2 or n-f-1 neighbours, or any number; distances, their
+ * squares or fourth powers. */
+static double krum_score(const council *c, uint32_t i, uint32_t neighbours, int power)
+{
+    double nearest[16] = {0};
+    uint32_t count = 0;
+    double sum = 0;
+    for (uint32_t k = 0; k < c->n; k++) {
+        double squared = 0;
+        for (size_t j = 0; j < c->d; j++) {
+            squared += pow((double)c->x[i * c->d + j] - (double)c->x[k * c->d + j], 2);
+        }
+        uint32_t at = count;
+        while (k != i && at > 0 && nearest[at - 1] > squared) {
+            nearest[at] = nearest[at - 1];
+            at--;
+        }
+        nearest[at] = k == i ? nearest[at] : squared;
+        count += k != i;
+    }
+    for (uint32_t k = 0; k < neighbours; k++) {
+        sum += pow(nearest[k], power / 2.0);
+    }
+    return sum;
+}
+
+static void krum_adds_up_what_it_is_told(void)
+{
+    bool differs = false;
+    for (int k = 0; k < CSL_TEST_REPEATS(40); k++) {
+        council c = make_council("krum", "", 2, 12, 5);
+        uint32_t neighbours = k % 3 == 0 ? 8 : 1 + (uint32_t)(csl_test_random() % 11);
+        int power = 1 + k % 4;
+        csl_aggregate_report *report = NULL;
+        uint32_t best = 0;
+        uint32_t squared_best = 0;
+        if (k % 3 != 0) {
+            set_parameter(&c, "neighbours", neighbours);
+        }
+        if (k % 8 != 1) { /* 2 is the default */
+            set_parameter(&c, "power", power);
+        }
+        CHECK_OK(decide(&c, &report));
+        for (uint32_t i = 0; i < c.n; i++) {
+            double score = krum_score(&c, i, neighbours, power);
+            CHECK_NEAR(report->rows[i].score / score, 1, 1e-5);
+            best = score < krum_score(&c, best, neighbours, power) ? i : best;
+            bool nearer = krum_score(&c, i, 8, 2) < krum_score(&c, squared_best, 8, 2);
+            squared_best = nearer ? i : squared_best;
+        }
+        differs = differs || best != squared_best;
+        CU_ASSERT(memcmp(c.out, c.x + best * c.d, c.d * sizeof *c.out) == 0);
+        CU_ASSERT((strstr(report->score_name, "squared") != NULL) == (power == 2));
+        csl_aggregate_report_destroy(report);
+        free_council(&c);
+    }
+    CU_ASSERT(differs);
+}
+
 static void without_faults_rules_are_the_mean(void)
 {
     static const struct {
@@ -435,6 +494,7 @@ int main(void)
         {"mda decides among hundreds of rows", mda_decides_among_hundreds_of_rows},
         {"mda gives up a search without end", mda_gives_up_a_search_without_end},
         {"arc clips as many rows as its paper says", arc_clips_as_many_rows_as_its_paper_says},
+        {"Krum adds up what it is told", krum_adds_up_what_it_is_told},
         {"without faults rules are the mean", without_faults_rules_are_the_mean},
         {"one row is the answer", one_row_is_the_answer},
         {"the least and the most rows are their definition",

@@ -25,7 +25,11 @@ static void add_rows(csl_text *text, const char *title, const csl_rule_info *inf
         for (size_t k = 0; k < CSL_RULE_PARAMETERS_MAX && info->parameters[k] >= 0; k++) {
             csl_text_format(text, "%s `%s`", k ? "," : "", parameters[info->parameters[k]].name);
         }
-        csl_text_add(text, info->parameters[0] >= 0 ? " |\n" : " none |\n");
+        const char *weights = !(info->needs & CSL_TAKES_WEIGHTS) ? ""
+                              : info->parameters[0] >= 0         ? "; weights"
+                                                                 : " weights";
+        csl_text_add(text, info->parameters[0] >= 0 || *weights ? weights : " none");
+        csl_text_add(text, " |\n");
     }
 }
 

@@ -32,7 +32,9 @@ enum {
     X(EVEN, "even", 0, 0, 0, 2, true, "median of an even count: 0 mean of both, 1 lower, 2 upper") \
     X(NEIGHBOURS, "neighbours", -1, -1, 1, 1023, true,                                             \
       "neighbours summed; default n-f-2 (byzfl: n-f-1)")                                           \
-    X(SELECT, "select", -1, -1, 1, 1023, true, "rows averaged; default n-f-2 (byzfl: n-f)")        \
+    X(POWER, "power", 2, 2, 1, 4, true, "of the distances that Krum adds up; 2: squared")          \
+    X(SELECT, "select", -1, -1, 1, 1023, true,                                                     \
+      "rows averaged; default n-f-2 (byzfl: n-f), aksel (n+1)/2")                                  \
     X(PIVOT, "pivot", 0, 0, 0, 1023, true, "trusted institution; rows without one count from 0")   \
     X(NU, "nu", 1e-6, 0.1, 0, 1e30, false, "smoothing of the geometric median")                    \
     X(ITERATIONS, "iterations", -1, -1, 1, 100000, true,                                           \
