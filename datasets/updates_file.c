@@ -280,12 +280,17 @@ const uint32_t *csl_updates_institutions(const csl_updates *updates)
     return updates->institutions;
 }
 
+bool csl_updates_has_weights(const csl_updates *updates)
+{
+    return !updates->is_folder && csl_h5_exists(&updates->file, "/weights");
+}
+
 csl_status csl_updates_read_weights(csl_updates *updates, double **weights_out)
 {
     char place[CSL_PATH_MAX + 16];
     double *weights = NULL;
     size_t count = 0;
-    if (updates->is_folder || !csl_h5_exists(&updates->file, "/weights")) {
+    if (!csl_updates_has_weights(updates)) {
         *weights_out = NULL;
         return CSL_OK;
     }

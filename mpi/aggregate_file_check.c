@@ -98,7 +98,8 @@ static csl_status check_trust(const csl_file_aggregation *a, const csl_rule_info
                           a->row_count);
 }
 
-/* What the job names and nothing would use. */
+/* What the job names and nothing would use, and weights that are asked for and nowhere to be found.
+ */
 static csl_status check_use(const csl_file_aggregation *a, const csl_rule_info *rule)
 {
     const csl_aggregate_job *job = a->job;
@@ -108,6 +109,11 @@ static csl_status check_use(const csl_file_aggregation *a, const csl_rule_info *
         return csl_fail(CSL_E_INVALID_ARG,
                         "--weights-from: %s with equal weights uses none; see --weights",
                         rule->name);
+    }
+    if (weighs && !job->weights_from && !csl_updates_has_weights(a->updates)) {
+        return csl_fail(CSL_E_INVALID_ARG,
+                        "rule %s: no weights: %s has none; --weights-from says where they are",
+                        rule->name, job->in);
     }
     if (job->dataset && csl_updates_is_folder(a->updates)) {
         return csl_fail(CSL_E_INVALID_ARG,

@@ -218,7 +218,9 @@ csl_status csl_aggregate_check(const csl_aggregate_spec *spec, uint32_t row_coun
     bool rows_only = (rule->info.needs & (CSL_NEEDS_HISTORY | CSL_NEEDS_ROOT)) != 0 ||
                      rule->run == csl_rule_signguard || rule->run == csl_rule_rlr;
     if (rows_only && spec->pre_count > 0) {
-        return csl_fail(CSL_E_INVALID_ARG, "rule %s takes no pre-aggregator", spec->rule);
+        return csl_fail(CSL_E_INVALID_ARG,
+                        "rule %s takes no pre-aggregator: it judges rows as they were sent",
+                        spec->rule);
     }
     if (rule->run == csl_rule_smea) {
         CSL_TRY(check_subsets(spec, n));

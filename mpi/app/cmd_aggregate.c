@@ -30,14 +30,15 @@ static void print_rules(const csl_rule_info *infos, size_t count)
         const csl_rule_info *info = &infos[i];
         printf("  %-18s %s\n%20s f: %s; cost: %s; %s\n", info->name, info->summary, "", info->bound,
                info->cost, info->source);
-        if (info->parameters[0] >= 0) {
+        bool weighs = (info->needs & CSL_TAKES_WEIGHTS) != 0;
+        if (info->parameters[0] >= 0 || weighs) {
             size_t known = 0;
             const csl_parameter_info *parameters = csl_rule_parameters(&known);
             printf("%20s", "");
             for (size_t k = 0; k < CSL_RULE_PARAMETERS_MAX && info->parameters[k] >= 0; k++) {
                 printf(" --%s", parameters[info->parameters[k]].name);
             }
-            putchar('\n');
+            puts(weighs ? " --weights" : "");
         }
     }
 }
@@ -49,7 +50,7 @@ static void print_list(void)
     puts("Rules (bound on f of n updates, cost in reads of the updates and control, source):\n");
     print_rules(rules, count);
     const csl_rule_info *pre = csl_pre_aggregators(&count);
-    puts("\nPre-aggregators, for --pre:\n");
+    puts("\nPre-aggregators, for --pre (not before fltrust, foolsgold, rlr and signguard):\n");
     print_rules(pre, count);
     const csl_parameter_info *parameters = csl_rule_parameters(&count);
     puts("\nParameters (default of the preset paper, of byzfl; range):\n");
@@ -85,7 +86,7 @@ static void print_help(void)
         "  --pre A,B           pre-aggregators, applied in this order\n"
         "  --preset paper|byzfl  defaults as the papers define them, or as ByzFL does (paper)\n"
         "  --weights equal|given|capped  ignore weights, use them, or use them cut to twice\n"
-        "                      their median; only some rules accept them (equal)\n"
+        "                      their median; rules that accept them say so below (equal)\n"
         "  --weights-from FILE weights from a text file, a .npy file, or FILE.h5:/NAME, where\n"
         "                      they are used\n"
         "  --root ROW          index of the trusted update of fltrust\n"

@@ -137,7 +137,9 @@ refuse 2 'factor 2.75 times f = 4 drops all of 11 rows' good.h5 --rule dnc --f 4
 refuse 2 "--device: expected host, host:guard, cuda:N or auto, found 'hots'; did you mean 'host'?" \
     good.h5 --device hots
 refuse 1 'cuda:4000' good.h5 --device cuda:4000
-refuse 1 'no weights are given' npy --rule weighted-mean
+refuse 2 'weighted-mean: no weights: npy has none; --weights-from says where they are' npy --rule weighted-mean
+refuse 2 'mean: no weights: packed.h5 has none' packed.h5 --rule mean --weights given
+refuse 2 'rlr takes no pre-aggregator: it judges rows as they were sent' good.h5 --rule rlr --f 2 --pre arc
 refuse 2 'rule fltrust needs a trusted update: --root says which' good.h5 --rule fltrust --f 2
 refuse 2 '--root: expected a row below 11, found 11' good.h5 --rule fltrust --f 2 --root 11
 refuse 2 '--pivot: none of the 11 rows is of that institution' good.h5 --rule monna --f 2 --pivot 11

@@ -32,6 +32,8 @@ CSL_API const char *csl_updates_row_name(const csl_updates *updates, uint32_t ro
 CSL_API const char *csl_updates_row_label(const csl_updates *updates, uint32_t row);
 /* `institutions` [n] of an HDF5 file, ascending, or NULL; lent. */
 CSL_API const uint32_t *csl_updates_institutions(const csl_updates *updates);
+/* Whether there are `weights` of an HDF5 file. */
+CSL_API bool csl_updates_has_weights(const csl_updates *updates);
 /* `weights` [n] of an HDF5 file, owned by the caller (free), or NULL where there are none. Errors:
  * E_SHAPE (not n of them), those of csl_numbers_read. */
 CSL_API CSL_MUST_CHECK csl_status csl_updates_read_weights(csl_updates *updates,
