@@ -1,13 +1,17 @@
 #!/bin/sh
 # The nightly depth: what takes too long for every change. Everything runs, also after a failure;
 # the exit code says whether all of it passed.
-# usage: deep.sh RELEASE_BUILD_DIR ASAN_BUILD_DIR   (finished builds; run from the source folder)
+# usage: deep.sh RELEASE_BUILD_DIR ASAN_BUILD_DIR [PART]...
+# (finished builds; run from the source folder). Parts are fuzz, tidy, valgrind, seeds, schedules,
+# threads and coverage; none means all.
 #
 # CSL_DEEP_SECONDS (300): how long each parser is fuzzed. CSL_DEEP_SEEDS (20): how many seeds the
 # property tests and how many schedules the simulated card runs.
 set -eu
 release=$1
 asan=$2
+shift 2
+parts=${*:-fuzz tidy valgrind seeds schedules threads coverage}
 seconds=${CSL_DEEP_SECONDS:-300}
 seeds=${CSL_DEEP_SEEDS:-20}
 jobs=$(nproc)
@@ -86,21 +90,26 @@ coverage_all() {
             --output-on-failure --no-tests=error && sh tests/coverage.sh build/coverage
 }
 
-part "fuzzing of every parser under the address sanitizer, $seconds s each" fuzz_long
-tool=$(command -v clang-tidy-14 || command -v clang-tidy || true)
-if [ -n "$tool" ]; then
-    part "clang-tidy on every file" tidy_all
-else
-    echo "SKIP: clang-tidy is not here"
-fi
-if command -v valgrind >/dev/null; then
-    part "memory leaks by valgrind over the unit tests" valgrind_all
-else
-    echo "SKIP: valgrind is not here"
-fi
-part "$seeds seeds of the property tests" seeds_all
-part "$seeds more schedules of the simulated card" schedules_all
-part "thread sanitizer over threads and CUDA kernels" threads_all
-part "coverage of the host tests" coverage_all
-tail -n 6 "$log"
+for part in $parts; do
+    case $part in
+    fuzz) part "fuzzing of every parser under the address sanitizer, $seconds s each" fuzz_long ;;
+    tidy)
+        tool=$(command -v clang-tidy-14 || command -v clang-tidy || true)
+        [ -n "$tool" ] || { echo "SKIP: clang-tidy is not here"; continue; }
+        part "clang-tidy on every file" tidy_all
+        ;;
+    valgrind)
+        command -v valgrind >/dev/null || { echo "SKIP: valgrind is not here"; continue; }
+        part "memory leaks by valgrind over the unit tests" valgrind_all
+        ;;
+    seeds) part "$seeds seeds of the property tests" seeds_all ;;
+    schedules) part "$seeds more schedules of the simulated card" schedules_all ;;
+    threads) part "thread sanitizer over threads and CUDA kernels" threads_all ;;
+    coverage)
+        part "coverage of the host tests" coverage_all
+        tail -n 6 "$log"
+        ;;
+    *) echo "tests/deep.sh: unknown part $part" >&2; exit 2 ;;
+    esac
+done
 [ -z "$failed" ] || { echo "failed${failed}"; exit 1; }
