@@ -479,6 +479,7 @@ csl_status csl_run_plan(csl_communicator *communicator, const csl_run_options *o
         .options = options,
         .rank = csl_communicator_rank(communicator),
         .rank_count = csl_communicator_size(communicator),
+        .folder_lock = -1,
     };
     plan_data data = {0};
     csl_text text = {0};

@@ -184,6 +184,7 @@ csl_status csl_run(csl_communicator *communicator, const csl_run_options *option
         .rank = csl_communicator_rank(communicator),
         .rank_count = csl_communicator_size(communicator),
         .began = csl_clock_seconds(),
+        .folder_lock = -1,
     };
     /* Updates, the server's step and all control are EXACT, too. */
     csl_float_state float_state = csl_float_enter();

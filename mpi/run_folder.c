@@ -11,9 +11,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -193,6 +195,29 @@ static csl_status stage(csl_federated_run *run)
     return CSL_OK;
 }
 
+/* Two runs in one folder would mix their results, and both would end well. The lock leaves no trace
+ * and ends with the process, however that ends; a file system without locks gives no protection. */
+static csl_status lock_home(csl_federated_run *run)
+{
+    run->folder_lock = open(run->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (run->folder_lock >= 0 && flock(run->folder_lock, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) {
+        return csl_fail(CSL_E_STATE,
+                        "%s: another run is writing its results there; choose another folder with "
+                        "--out, or wait for its end",
+                        run->home);
+    }
+    return CSL_OK;
+}
+
+void csl_run_release_directory(csl_federated_run *run)
+{
+    if (run->folder_lock >= 0) {
+        close(run->folder_lock);
+        run->folder_lock = -1;
+    }
+}
+
 csl_status csl_run_claim_directory(csl_federated_run *run)
 {
     const char *wanted = run->options->directory;
@@ -202,7 +227,10 @@ csl_status csl_run_claim_directory(csl_federated_run *run)
         return csl_fail(CSL_E_RANGE, "run directory: expected a path of 1 to %d bytes",
                         CSL_PATH_MAX - 1);
     }
+    bool made = false;
     CSL_TRY(keep_inputs(run, run->home));
+    CSL_TRY(make_folders(run->home, &made));
+    CSL_TRY(lock_home(run));
     const char *result = find_result(run);
     if (result && !run->options->overwrite) {
         return csl_fail(CSL_E_STATE,
@@ -213,10 +241,11 @@ csl_status csl_run_claim_directory(csl_federated_run *run)
     run->staged = result != NULL;
     if (run->staged) {
         CSL_TRY(stage(run));
+        CSL_TRY(make_folders(run->directory, &run->made_directory));
     } else {
         snprintf(run->directory, CSL_PATH_MAX, "%s", run->home);
+        run->made_directory = made;
     }
-    CSL_TRY(make_folders(run->directory, &run->made_directory));
     run->claimed = true;
     return CSL_OK;
 }

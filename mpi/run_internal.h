@@ -91,7 +91,8 @@ typedef struct csl_federated_run {
     char study_sha256[CSL_SHA256_TEXT_SIZE];
     char home[CSL_PATH_MAX];      /* where the results belong; rank 0 */
     char directory[CSL_PATH_MAX]; /* where they are written */
-    bool staged; /* these differ: an earlier run's results are replaced at the end */
+    bool staged;     /* these differ: an earlier run's results are replaced at the end */
+    int folder_lock; /* descriptor of home while this run writes there; -1 none */
     char data_directory[CSL_PATH_MAX]; /* of the institution files */
     char (*files)[CSL_PATH_MAX];       /* [institutions] */
     csl_placement placement;
@@ -255,6 +256,8 @@ CSL_MUST_CHECK csl_status csl_run_write_personal(csl_federated_run *run);
 
 /* run_folder.c: all on rank 0 only */
 CSL_MUST_CHECK csl_status csl_run_claim_directory(csl_federated_run *run);
+/* Lets other runs write there. */
+void csl_run_release_directory(csl_federated_run *run);
 /* Takes away what a run made that could not start; an earlier folder is left as it is. */
 void csl_run_abandon_directory(const csl_federated_run *run);
 /* Says where a run that ends early left its results, if not in the folder that was asked for. */

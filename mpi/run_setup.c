@@ -541,5 +541,6 @@ void csl_run_clear(csl_federated_run *run)
     free(run->files);
     csl_line_file_close(run->metrics_file);
     csl_line_file_close(run->rounds_file);
+    csl_run_release_directory(run);
     csl_study_destroy(run->study);
 }

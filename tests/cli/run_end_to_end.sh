@@ -141,6 +141,11 @@ expect 1 'cuda:9' "$consilium" run study.yaml --out kept --overwrite --set devic
 expect 1 'write over what it reads' "$consilium" run kept/study.yaml --out kept --overwrite
 expect 1 'write over what it reads' "$consilium" run study.yaml --out kept --overwrite \
     --set data.path=kept/institutions/institution-00.h5 --set data.split.scheme=iid
+# Two runs in one folder would mix their results: flock holds it as a run does.
+mkdir held
+expect 1 'held: another run is writing' flock held "$consilium" run study.yaml --out held
+expect 1 'kept: another run is writing' flock kept "$consilium" run study.yaml --out kept --overwrite
+[ -z "$(ls -A held)" ] || fail 'a refused run left something in the folder of another'
 [ "$(fingerprint kept)" = "$before" ] || fail 'a refused run changed the earlier one'
 [ ! -e kept/unfinished ] || fail 'a refused run left a folder'
 # The institutions of the earlier run are the data of the next.
