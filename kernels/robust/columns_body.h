@@ -90,31 +90,51 @@ SIMD_INLINE simd_float load_columns(const float *row, size_t lane_count)
     return lane_count == SIMD_LANES ? simd_load(row) : simd_load_part(row, lane_count);
 }
 
+SIMD_INLINE void store_columns(float *row, simd_float value, size_t lane_count)
+{
+    if (lane_count < SIMD_LANES) {
+        simd_store_part(row, value, lane_count);
+    } else {
+        simd_store(row, value); /* AVX2's store of a part takes a dozen cycles */
+    }
+}
+
 /*
- * W X by blocks of CSL_MIX_COLUMNS columns: their values are widened once, [vector][row][lane], and
- * stay in the first-level cache while MIX_HEIGHT rows of W at a time keep their sums in registers.
+ * W X by blocks of MIX_COLUMNS columns: their values are widened once, [row][column], and stay in
+ * the first-level cache, while in registers lie the sums either of MIX_HEIGHT rows of W for one
+ * vector of columns, or of one row of W for all columns of the block: the latter where W has so
+ * many zeros that the rows of a group do not share them (mixing of nearest neighbours).
  */
 enum {
-    MIX_HEIGHT = SIMD_LANES == 8 ? 6 : CSL_MIX_HEIGHT_MAX,
-    MIX_VECTORS = CSL_MIX_COLUMNS / SIMD_LANES
+    MIX_HEIGHT = SIMD_LANES == 8 ? 6 : 8,
+    MIX_COLUMNS = SIMD_LANES == 8 ? 48 : 32,
+    MIX_VECTORS = MIX_COLUMNS / SIMD_LANES,
+    MIX_ALONE = SIMD_LANES == 8 /* two vectors of 16 are too few sums at a time */
 };
 
-/* Widens up to CSL_MIX_COLUMNS columns. True if all values are finite. */
-SIMD_INLINE bool widen_block(
+/* Widens up to MIX_COLUMNS columns, zeros behind them; gives the largest magnitude. */
+SIMD_INLINE simd_magnitude widen_block(
     const float *const *rows, uint32_t row_count, size_t column, size_t count, double *panel)
 {
-    bool finite = true;
+    simd_magnitude magnitude = simd_magnitude_none();
     for (uint32_t i = 0; i < row_count; i++) {
         const float *row = rows[i] + column;
-        for (size_t v = 0; v * SIMD_LANES < count; v++) {
-            size_t left = count - v * SIMD_LANES;
-            simd_float value =
-                load_columns(row + v * SIMD_LANES, left < SIMD_LANES ? left : SIMD_LANES);
-            finite = simd_all_finite(value) && finite;
-            simd_double_store(panel + (v * row_count + i) * SIMD_LANES, simd_widen(value));
+        double *widened = panel + i * (size_t)MIX_COLUMNS;
+#pragma GCC unroll 6
+        for (size_t j = 0; j < MIX_COLUMNS; j += SIMD_LANES) {
+            if (count == MIX_COLUMNS) {
+                magnitude = simd_magnitude_with(magnitude, simd_load(row + j));
+                simd_double_store(widened + j, simd_widen_load(row + j));
+                continue;
+            }
+            size_t left = count > j ? count - j : 0;
+            simd_float value = left ? load_columns(row + j, left < SIMD_LANES ? left : SIMD_LANES)
+                                    : simd_set(0.0f);
+            magnitude = simd_magnitude_with(magnitude, value);
+            simd_double_store(widened + j, simd_widen(value));
         }
     }
-    return finite;
+    return magnitude;
 }
 
 /* MIX_HEIGHT rows of W X for one vector of columns. A weight of zero must not touch its sum, which
@@ -127,7 +147,7 @@ mix_vector(const csl_mix *mix, uint32_t group, const double *panel, bool finite,
         sum[r] = simd_double_set(0.0);
     }
     for (uint32_t e = mix->start[group]; e < mix->start[group + 1]; e++) {
-        simd_double x = simd_double_load(panel + (size_t)mix->row[e] * SIMD_LANES);
+        simd_double x = simd_double_load(panel + (size_t)mix->row[e] * MIX_COLUMNS);
         const double *weight = mix->weights + (size_t)e * MIX_HEIGHT;
 #pragma GCC unroll 8
         for (int r = 0; r < MIX_HEIGHT; r++) {
@@ -148,16 +168,61 @@ SIMD_INLINE void mix_group(const csl_mix *mix,
 {
     uint32_t first = group * MIX_HEIGHT;
     uint32_t height = mix->mix_count - first;
-    for (size_t v = 0; v * SIMD_LANES < count; v++) {
+    for (size_t j = 0; j < count; j += SIMD_LANES) {
         simd_double sum[MIX_HEIGHT];
-        size_t left = count - v * SIMD_LANES;
-        mix_vector(mix, group, panel + v * mix->row_count * SIMD_LANES, finite, sum);
+        size_t left = count - j;
+        mix_vector(mix, group, panel + j, finite, sum);
 #pragma GCC unroll 8
         for (uint32_t r = 0; r < MIX_HEIGHT; r++) {
             if (r < height) {
-                simd_store_part(out[first + r] + column + v * SIMD_LANES, simd_narrow(sum[r]),
-                                left < SIMD_LANES ? left : SIMD_LANES);
+                store_columns(out[first + r] + column + j, simd_narrow(sum[r]), left);
             }
+        }
+    }
+}
+
+/* One row of W X; only its nonzeros are listed. */
+SIMD_INLINE void mix_alone(
+    const csl_mix *mix, uint32_t r, const double *panel, size_t column, size_t count, float *out)
+{
+    simd_double sum[MIX_VECTORS];
+#pragma GCC unroll 32
+    for (int v = 0; v < MIX_VECTORS; v++) {
+        sum[v] = simd_double_set(0.0);
+    }
+    for (uint32_t e = mix->start[r]; e < mix->start[r + 1]; e++) {
+        const double *x = panel + (size_t)mix->row[e] * MIX_COLUMNS;
+        simd_double weight = simd_double_set(mix->weights[e]);
+#pragma GCC unroll 32
+        for (int v = 0; v < MIX_VECTORS; v++) {
+            sum[v] = simd_double_fma(weight, simd_double_load(x + v * SIMD_LANES), sum[v]);
+        }
+    }
+#pragma GCC unroll 32
+    for (size_t v = 0; v < MIX_VECTORS; v++) {
+        size_t at = v * SIMD_LANES;
+        if (at < count) {
+            store_columns(out + column + at, simd_narrow(sum[v]), count - at);
+        }
+    }
+}
+
+SIMD_INLINE void mix_block(const csl_mix *mix,
+                           const float *const *rows,
+                           size_t column,
+                           size_t count,
+                           double *panel,
+                           float *const *out)
+{
+    simd_magnitude magnitude = widen_block(rows, mix->row_count, column, count, panel);
+    bool finite = simd_magnitude_largest(magnitude) < CSL_MAGNITUDE_INFINITY;
+    for (uint32_t group = 0; group < mix->group_count; group++) {
+        if (MIX_ALONE && mix->height == 1) {
+            mix_alone(mix, group, panel, column, count, out[group]);
+        } else if (finite) {
+            mix_group(mix, group, panel, true, column, count, out);
+        } else {
+            mix_group(mix, group, panel, false, column, count, out);
         }
     }
 }
@@ -169,16 +234,12 @@ static void mix_range(const csl_mix *mix,
                       double *panel,
                       float *const *out)
 {
-    for (size_t j = begin; j < end; j += CSL_MIX_COLUMNS) {
-        size_t count = end - j < CSL_MIX_COLUMNS ? end - j : CSL_MIX_COLUMNS;
-        bool finite = widen_block(rows, mix->row_count, j, count, panel);
-        for (uint32_t group = 0; group < mix->group_count; group++) {
-            if (finite) {
-                mix_group(mix, group, panel, true, j, count, out);
-            } else {
-                mix_group(mix, group, panel, false, j, count, out);
-            }
-        }
+    size_t j = begin;
+    for (; end - j >= MIX_COLUMNS; j += MIX_COLUMNS) {
+        mix_block(mix, rows, j, MIX_COLUMNS, panel, out);
+    }
+    if (j < end) {
+        mix_block(mix, rows, j, end - j, panel, out);
     }
 }
 

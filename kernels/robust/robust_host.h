@@ -17,24 +17,25 @@ extern "C" {
 #endif
 
 enum {
+    CSL_CACHE_LINE = 64,     /* bytes */
     CSL_COLUMN_BLOCK = 1024, /* columns whose float64 sums stay in the first-level cache */
-    CSL_MIX_COLUMNS = 32,    /* of W X at a time: their widened values stay in that cache */
-    CSL_MIX_HEIGHT_MAX = 8,  /* rows of W X whose sums stay in registers, at most */
+    CSL_MIX_ALONE_ROWS = 80, /* of which the widened columns of W X at a time stay in that cache */
     CSL_PAIR_EDGE_MAX = 4,   /* largest edge of a block of pairs */
     CSL_EXACT_LANES = 32     /* float32 sums of a tile before they become one float64 */
 };
 
 /*
- * A matrix W in groups of mix_height rows. Of each group only the rows of X are listed that it has
- * a weight for, so that a W which scales, picks or averages few rows costs what its nonzeros cost.
+ * A matrix W in groups of rows. Of each group only the rows of X are listed that it has a weight
+ * for, so that a W which scales, picks or averages few rows costs what its nonzeros cost.
  */
 typedef struct csl_mix {
+    uint32_t height;    /* rows of a group: the variant's mix_height, or 1 */
     uint32_t row_count; /* of X */
     uint32_t mix_count; /* rows of W */
     uint32_t group_count;
     uint32_t *start; /* [group_count + 1]: each group's first entry */
     uint32_t *row;   /* [entries]: row of X, ascending in a group */
-    double *weights; /* [entries][mix_height] */
+    double *weights; /* [entries][height] */
 } csl_mix;
 
 typedef enum csl_pair_kind {
@@ -63,15 +64,17 @@ typedef struct csl_robust_variant {
                              size_t end,
                              double divisor,
                              float *out);
-    /* Columns [begin, end) of row_mix; panel: this thread's own, row_count * CSL_MIX_COLUMNS
-     * float64. */
+    /* Columns [begin, end) of row_mix; panel: this thread's own, row_count * mix_columns float64,
+     * best at the beginning of a cache line. */
     void (*mix)(const csl_mix *mix,
                 const float *const *rows,
                 size_t begin,
                 size_t end,
                 double *panel,
                 float *const *out);
-    uint32_t mix_height; /* rows of W in a group */
+    uint32_t mix_height;  /* rows of W in a group, where there are several */
+    uint32_t mix_columns; /* that are mixed at a time */
+    bool mix_alone;       /* groups of one row are taken too */
     /* out[begin..end) of row_select; gives the largest magnitude that was read, as bits. */
     uint32_t (*select)(const csl_select_spec *spec,
                        const float *const *rows,
@@ -130,6 +133,12 @@ csl_mix *csl_mix_create(const csl_robust_variant *variant,
                         uint32_t mix_count,
                         uint32_t row_count);
 void csl_mix_destroy(csl_mix *mix);
+/* What each thread widens columns into: count_out float64, one behind the other, each at the
+ * beginning of a cache line. NULL without memory. */
+double *csl_mix_panels_create(const csl_robust_variant *variant,
+                              uint32_t row_count,
+                              size_t threads,
+                              size_t *count_out);
 /* Sums of pairs (i, j) of rows, i < lead_count, i <= j < row_count, of one kind. */
 typedef struct csl_pair_sums {
     csl_pair_kind kind;

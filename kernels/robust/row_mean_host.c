@@ -93,13 +93,10 @@ csl_status csl_host_row_mean(csl_device *device,
 }
 
 /* Lists the rows that group has a weight for, and returns their number; weights may be NULL. */
-static uint32_t list_group(const csl_mix *mix,
-                           const double *matrix,
-                           uint32_t height,
-                           uint32_t group,
-                           uint32_t *row,
-                           double *weights)
+static uint32_t
+list_group(const csl_mix *mix, const double *matrix, uint32_t group, uint32_t *row, double *weights)
 {
+    uint32_t height = mix->height;
     uint32_t entries = 0;
     uint32_t first = group * height;
     uint32_t end = mix->mix_count - first < height ? mix->mix_count : first + height;
@@ -120,40 +117,74 @@ static uint32_t list_group(const csl_mix *mix,
     return entries;
 }
 
+static uint32_t group_count(const csl_mix *mix)
+{
+    return (mix->mix_count + mix->height - 1) / mix->height;
+}
+
+/* Weights that are taken, zeros in groups among them. */
+static size_t count_weights(const csl_mix *mix, const double *matrix)
+{
+    size_t entries = 0;
+    for (uint32_t group = 0; group < group_count(mix); group++) {
+        entries += list_group(mix, matrix, group, NULL, NULL);
+    }
+    return entries * mix->height;
+}
+
+/* A row alone loads a value for each of its products, where several share it: a quarter more. */
+static bool is_cheaper_alone(const csl_mix *groups, const double *matrix)
+{
+    csl_mix alone = *groups;
+    alone.height = 1;
+    return 5 * count_weights(&alone, matrix) < 4 * count_weights(groups, matrix);
+}
+
 csl_mix *csl_mix_create(const csl_robust_variant *variant,
                         const double *matrix,
                         uint32_t mix_count,
                         uint32_t row_count)
 {
-    uint32_t height = variant->mix_height;
     csl_mix *mix = calloc(1, sizeof *mix);
     if (!mix) {
         return NULL;
     }
-    mix->row_count = row_count;
-    mix->mix_count = mix_count;
-    mix->group_count = (mix_count + height - 1) / height;
+    *mix = (csl_mix){.height = variant->mix_height, .row_count = row_count, .mix_count = mix_count};
+    if (variant->mix_alone && row_count <= CSL_MIX_ALONE_ROWS && is_cheaper_alone(mix, matrix)) {
+        mix->height = 1;
+    }
+    mix->group_count = group_count(mix);
     mix->start = calloc(mix->group_count + 1, sizeof *mix->start);
     if (!mix->start) {
         csl_mix_destroy(mix);
         return NULL;
     }
     for (uint32_t g = 0; g < mix->group_count; g++) {
-        mix->start[g + 1] = mix->start[g] + list_group(mix, matrix, height, g, NULL, NULL);
+        mix->start[g + 1] = mix->start[g] + list_group(mix, matrix, g, NULL, NULL);
     }
     /* One more entry: list_group writes a column of weights before it knows that all are zero. */
     size_t entries = (size_t)mix->start[mix->group_count] + 1;
     mix->row = calloc(entries, sizeof *mix->row);
-    mix->weights = calloc(entries * height, sizeof *mix->weights);
+    mix->weights = calloc(entries * mix->height, sizeof *mix->weights);
     if (!mix->row || !mix->weights) {
         csl_mix_destroy(mix);
         return NULL;
     }
     for (uint32_t g = 0; g < mix->group_count; g++) {
-        list_group(mix, matrix, height, g, mix->row + mix->start[g],
-                   mix->weights + (size_t)mix->start[g] * height);
+        list_group(mix, matrix, g, mix->row + mix->start[g],
+                   mix->weights + (size_t)mix->start[g] * mix->height);
     }
     return mix;
+}
+
+double *csl_mix_panels_create(const csl_robust_variant *variant,
+                              uint32_t row_count,
+                              size_t threads,
+                              size_t *count_out)
+{
+    size_t line = CSL_CACHE_LINE / sizeof(double);
+    *count_out = ((size_t)row_count * variant->mix_columns + line - 1) / line * line;
+    return aligned_alloc(CSL_CACHE_LINE, *count_out * threads * sizeof(double));
 }
 
 void csl_mix_destroy(csl_mix *mix)
@@ -174,7 +205,7 @@ csl_status csl_host_row_mix(csl_device *device,
                             size_t count,
                             float *const *host_out_rows)
 {
-    enum { MIX_CHUNK = 1024 }; /* columns that a thread takes at a time */
+    enum { MIX_CHUNK = 960 }; /* columns that a thread takes at a time */
     CSL_TRY(csl_robust_check_rows("row_mix", host_rows, row_count, CSL_KERNEL_ROWS_MAX));
     CSL_TRY(csl_robust_check_rows("row_mix results", (const float *const *)host_out_rows, mix_count,
                                   CSL_KERNEL_ROWS_MAX));
@@ -187,9 +218,9 @@ csl_status csl_host_row_mix(csl_device *device,
     }
     const csl_robust_variant *variant = csl_robust_variant_get();
     int threads = csl_host_threads(device);
-    size_t panel_count = (size_t)row_count * CSL_MIX_COLUMNS;
+    size_t panel_count = 0;
     csl_mix *mix = csl_mix_create(variant, host_matrix, mix_count, row_count);
-    double *panels = malloc((panel_count * (size_t)threads + 1) * sizeof *panels);
+    double *panels = csl_mix_panels_create(variant, row_count, (size_t)threads, &panel_count);
     if (!mix || !panels) {
         csl_mix_destroy(mix);
         free(panels);

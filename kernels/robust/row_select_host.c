@@ -5,8 +5,8 @@
 
 enum {
     SELECT_CHUNK = 4096, /* columns that a thread takes at a time */
-    MIXED_BLOCK = 256,   /* columns of W X that lie in cache between mixing and selecting */
-    MIXED_STRIDE = MIXED_BLOCK + 16 /* no power of two: rows fall on different sets of the cache */
+    MIXED_BLOCK = 288,   /* columns of W X that lie in cache between mixing and selecting */
+    MIXED_STRIDE = MIXED_BLOCK + 16 /* odd in cache lines: rows fall on different sets */
 };
 
 csl_status csl_robust_check_select(const csl_select_spec *spec,
@@ -82,12 +82,12 @@ static csl_status select_mixed(csl_device *device,
                                float *out)
 {
     size_t threads = (size_t)csl_host_threads(device);
-    size_t panel_count = (size_t)row_count * CSL_MIX_COLUMNS;
+    size_t panel_count = 0;
     size_t value_count = (size_t)spec->mix_count * MIXED_STRIDE;
-    csl_mix *mix =
-        csl_mix_create(csl_robust_variant_get(), spec->host_mix, spec->mix_count, row_count);
-    double *panels = malloc(panel_count * threads * sizeof *panels);
-    float *values = malloc(value_count * threads * sizeof *values);
+    const csl_robust_variant *variant = csl_robust_variant_get();
+    csl_mix *mix = csl_mix_create(variant, spec->host_mix, spec->mix_count, row_count);
+    double *panels = csl_mix_panels_create(variant, row_count, threads, &panel_count);
+    float *values = aligned_alloc(CSL_CACHE_LINE, value_count * threads * sizeof *values);
     if (!mix || !panels || !values) {
         csl_mix_destroy(mix);
         free(panels);

@@ -390,8 +390,9 @@ static void check_selection(block *b)
 static double *draw_matrix(uint32_t mix_count, uint32_t row_count)
 {
     double *matrix = calloc((size_t)mix_count * row_count, sizeof *matrix);
+    bool dense = csl_test_random() % 2; /* rows of W are then taken together, else alone */
     for (size_t k = 0; k < (size_t)mix_count * row_count; k++) {
-        matrix[k] = csl_test_random() % 3 ? csl_test_uniform() : 0.0;
+        matrix[k] = dense || csl_test_random() % 3 ? csl_test_uniform() : 0.0;
     }
     return matrix;
 }
