@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define CSL_MAGNITUDE_INFINITY 0x7f800000u
+#define CSL_MAGNITUDE_DOUBLE   0x00800000 /* from a magnitude to twice as much */
 
 /* A NaN counts as infinity. */
 static inline uint32_t csl_magnitude_of(uint32_t bits)

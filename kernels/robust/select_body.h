@@ -15,6 +15,7 @@
 enum {
     CSL_NETWORK_MAX = 64,
     CSL_SORT_BLOCK = 32,    /* rows that are sorted by a network when there are more than 64 */
+    CSL_HALVES_LEAST = 33,  /* rows whose trimmed mean takes less time of two sorted halves */
     CSL_COLUMNS_AHEAD = 128 /* from those in work to those whose cache lines are asked for */
 };
 
@@ -413,9 +414,9 @@ typedef struct sorter {
     size_t capacity; /* vectors that sort_many works on */
 } sorter;
 
-static sorter find_sorter(const csl_select_spec *spec, uint32_t row_count)
+static sorter find_sorter(csl_select_kind kind, uint32_t row_count)
 {
-    sorter s = {.network = is_median(spec->kind) ? find_median(row_count) : find_sort(row_count),
+    sorter s = {.network = is_median(kind) ? find_median(row_count) : find_sort(row_count),
                 .row_count = row_count,
                 .capacity = 2 * CSL_NETWORK_MAX};
     while (s.capacity < row_count) {
@@ -481,10 +482,10 @@ static simd_magnitude select_sorted(const csl_select_spec *spec,
                                     size_t begin,
                                     size_t end,
                                     float *sorted,
-                                    float *out)
+                                    float *out,
+                                    simd_magnitude magnitude)
 {
     size_t stride = (s->capacity + 1) * SIMD_LANES; /* no power of two: sets of the cache differ */
-    simd_magnitude magnitude = simd_magnitude_none();
     size_t j = begin;
     for (; end - j >= CSL_SELECT_VECTORS * SIMD_LANES; j += CSL_SELECT_VECTORS * SIMD_LANES) {
         simd_float result[CSL_SELECT_VECTORS];
@@ -510,6 +511,98 @@ static simd_magnitude select_sorted(const csl_select_spec *spec,
     return magnitude;
 }
 
+/*
+ * A trimmed mean needs no more than two sorted halves a and b: the t smallest of all are the
+ * smaller ones of a[i] and b[t - 1 - i], i < t, and the t largest in the same way. What is left is
+ * not in order, which makes no difference where float64 holds every sum of these values: where the
+ * sum of the largest needs at most 53 bits above the last bit of the smallest.
+ */
+
+/* By how much the exponents of row_count values may differ. */
+static int exact_span(uint32_t row_count)
+{
+    enum { SUM_BITS = 53, VALUE_BITS = 24 };
+    int bits = 0;
+    while ((1u << bits) < row_count) {
+        bits++;
+    }
+    return SUM_BITS - VALUE_BITS - bits;
+}
+
+/* The mean of what is left in two sorted halves without the trim values at each end, 2 trim <=
+ * b_count <= a_count. False where the sum could depend on its order; result is then of no use. */
+SIMD_INLINE bool mean_of_halves(const float *a,
+                                uint32_t a_count,
+                                const float *b,
+                                uint32_t b_count,
+                                uint32_t trim,
+                                int span,
+                                simd_float *result)
+{
+    const float *a_last = a + (a_count - 1) * SIMD_LANES;
+    const float *b_last = b + (b_count - 1) * SIMD_LANES;
+    simd_double low = simd_double_set(0.0);
+    simd_double high = low;
+    simd_magnitude least = simd_least_none();
+    for (uint32_t i = 0; i < trim; i++) {
+        size_t at = i * SIMD_LANES;
+        size_t mirror = (trim - 1 - i) * SIMD_LANES;
+        simd_float left = simd_max(simd_load(a + at), simd_load(b + mirror));
+        simd_float right = simd_min(simd_load(a_last - at), simd_load(b_last - mirror));
+        least = simd_least_with(simd_least_with(least, left), right);
+        low = simd_double_add(low, simd_widen(left));
+        high = simd_double_add(high, simd_widen(right));
+    }
+    for (uint32_t i = trim; i < a_count - trim; i++) {
+        least = simd_least_with(least, simd_load(a + i * SIMD_LANES));
+        low = simd_double_add(low, simd_widen_load(a + i * SIMD_LANES));
+    }
+    for (uint32_t i = trim; i < b_count - trim; i++) {
+        least = simd_least_with(least, simd_load(b + i * SIMD_LANES));
+        high = simd_double_add(high, simd_widen_load(b + i * SIMD_LANES));
+    }
+    /* At most trim values lie beyond each of these two. */
+    size_t near = trim / 2 * SIMD_LANES;
+    size_t far = (trim - trim / 2) * SIMD_LANES;
+    simd_magnitude largest = simd_magnitude_with(simd_magnitude_none(),
+                                                 simd_min(simd_load(a + near), simd_load(b + far)));
+    largest =
+        simd_magnitude_with(largest, simd_max(simd_load(a_last - near), simd_load(b_last - far)));
+    low = simd_double_add(low, high);
+    end_means(1, &low, a_count + b_count - 2 * trim, result);
+    return simd_spans(largest, least, span);
+}
+
+/* Trimmed means from the first column on, a vector at a time; gives the first column that is not
+ * done: one whose sum could depend on its order, or one of the last ones. */
+static size_t select_halves(const csl_select_spec *spec,
+                            const float *const *rows,
+                            uint32_t row_count,
+                            size_t begin,
+                            size_t end,
+                            float *sorted,
+                            float *out,
+                            simd_magnitude *magnitude)
+{
+    sorter a = find_sorter(spec->kind, row_count - row_count / 2);
+    sorter b = find_sorter(spec->kind, row_count / 2);
+    float *other = sorted + (a.capacity + 1) * SIMD_LANES;
+    int span = exact_span(row_count);
+    size_t j = begin;
+    for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
+        simd_float mean;
+        sort_vector(&a, rows, j, sorted);
+        sort_vector(&b, rows + a.row_count, j, other);
+        if (!mean_of_halves(sorted, a.row_count, other, b.row_count, spec->trim, span, &mean)) {
+            break;
+        }
+        *magnitude = extremes_with(&a, *magnitude, sorted);
+        *magnitude = extremes_with(&b, *magnitude, other);
+        simd_store(out + j, mean);
+    }
+    return j;
+}
+
 static uint32_t select_range(const csl_select_spec *spec,
                              const float *const *rows,
                              uint32_t row_count,
@@ -521,8 +614,14 @@ static uint32_t select_range(const csl_select_spec *spec,
     if (spec->kind == CSL_SELECT_SIGN_MAJORITY) {
         return majority_range(rows, row_count, begin, end, out);
     }
-    sorter s = find_sorter(spec, row_count);
-    simd_magnitude magnitude = select_sorted(spec, &s, rows, begin, end, sorted, out);
+    sorter s = find_sorter(spec->kind, row_count);
+    simd_magnitude magnitude = simd_magnitude_none();
+    size_t j = begin;
+    if (spec->kind == CSL_SELECT_TRIMMED_MEAN && row_count >= CSL_HALVES_LEAST && spec->trim > 0 &&
+        spec->trim <= row_count / 4) {
+        j = select_halves(spec, rows, row_count, begin, end, sorted, out, &magnitude);
+    }
+    magnitude = select_sorted(spec, &s, rows, j, end, sorted, out, magnitude);
     if (simd_keys_miss_nan(magnitude)) {
         select_ordered(spec, &s, rows, begin, end, sorted, out);
     }

@@ -200,6 +200,21 @@ SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
     __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(INT32_MAX));
     return _mm256_max_epu32(m, bits);
 }
+SIMD_INLINE simd_magnitude simd_least_none(void)
+{
+    return _mm256_set1_epi32(INT32_MAX);
+}
+SIMD_INLINE simd_magnitude simd_least_with(simd_magnitude least, simd_float v)
+{
+    __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(INT32_MAX));
+    return _mm256_min_epu32(least, _mm256_sub_epi32(bits, _mm256_set1_epi32(1)));
+}
+SIMD_INLINE int simd_spans(simd_magnitude largest, simd_magnitude least, int exponents)
+{
+    __m256i beyond = _mm256_cmpgt_epi32(_mm256_sub_epi32(largest, least),
+                                        _mm256_set1_epi32(exponents * CSL_MAGNITUDE_DOUBLE));
+    return _mm256_testz_si256(beyond, beyond);
+}
 SIMD_INLINE int simd_keys_miss_nan(simd_magnitude m)
 {
     __m256i nan = _mm256_cmpgt_epi32(m, _mm256_set1_epi32((int)CSL_MAGNITUDE_INFINITY));

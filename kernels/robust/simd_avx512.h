@@ -200,6 +200,20 @@ SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
     __m512i bits = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MAX));
     return _mm512_max_epu32(m, bits);
 }
+SIMD_INLINE simd_magnitude simd_least_none(void)
+{
+    return _mm512_set1_epi32(INT32_MAX);
+}
+SIMD_INLINE simd_magnitude simd_least_with(simd_magnitude least, simd_float v)
+{
+    __m512i bits = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(INT32_MAX));
+    return _mm512_min_epu32(least, _mm512_sub_epi32(bits, _mm512_set1_epi32(1)));
+}
+SIMD_INLINE int simd_spans(simd_magnitude largest, simd_magnitude least, int exponents)
+{
+    return _mm512_cmpgt_epi32_mask(_mm512_sub_epi32(largest, least),
+                                   _mm512_set1_epi32(exponents * CSL_MAGNITUDE_DOUBLE)) == 0;
+}
 SIMD_INLINE int simd_keys_miss_nan(simd_magnitude m)
 {
     (void)m;

@@ -205,6 +205,24 @@ SIMD_INLINE simd_magnitude simd_magnitude_with(simd_magnitude m, simd_float v)
     bits &= INT32_MAX;
     return bits > m ? bits : m;
 }
+/* The least magnitude but zero, as bits, less one. */
+SIMD_INLINE simd_magnitude simd_least_none(void)
+{
+    return INT32_MAX;
+}
+SIMD_INLINE simd_magnitude simd_least_with(simd_magnitude least, simd_float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits & INT32_MAX) - 1;
+    return bits < least ? bits : least;
+}
+/* True in all lanes: the exponent of the largest magnitude is that of the least one but zero, or
+ * larger by no more than so much. */
+SIMD_INLINE int simd_spans(simd_magnitude largest, simd_magnitude least, int exponents)
+{
+    return (int32_t)(largest - least) <= exponents * CSL_MAGNITUDE_DOUBLE;
+}
 /* True if the sorted values that m is of hold a NaN, which simd_key_of has left as it was. */
 SIMD_INLINE int simd_keys_miss_nan(simd_magnitude m)
 {

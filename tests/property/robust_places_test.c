@@ -3,9 +3,11 @@
  * return. */
 #include "test_support.h"
 
+#include <consilium/kernels.h>
 #include <consilium/kernels_robust.h>
 #include <consilium/robust.h>
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -398,12 +400,57 @@ static void memories_refuse_what_they_do_not_hold(void)
     csl_device_close(device);
 }
 
+/* The ranks of 32 rows whose sum with 32 rows alike, 16 left out at each end, is a tie between two
+ * float32: in ascending order the last bits of the small values are lost beside -64, and 1 is left;
+ * added to one another first they would tip the balance. */
+static float balanced(size_t place)
+{
+    static const float upper[] = {0x1p-20F - 0x1p-23F, 16, 16, 16};
+    return place < 8    ? -1000
+           : place < 16 ? -4
+           : place < 20 ? 0x1p-25F + 0x1p-48F
+           : place < 24 ? upper[place - 20]
+                        : 1000;
+}
+
+/* Two halves that need not be merged are no excuse. */
+static void a_trimmed_mean_rounds_as_in_ascending_order(void)
+{
+    enum { COUNT = 40, HALF = 32, STEP = 5, SHIFT = 20 }; /* odd: every rank once */
+    static const char *const sets[] = {"portable", "avx2", "avx512"};
+    csl_select_spec spec = {.kind = CSL_SELECT_TRIMMED_MEAN, .trim = HALF / 2};
+    float values[2 * HALF][COUNT];
+    const float *rows[2 * HALF];
+    float out[COUNT];
+    csl_device *device = NULL;
+    for (size_t i = 0; i < 2 * HALF; i++) {
+        rows[i] = values[i];
+        for (size_t j = 0; j < COUNT; j++) {
+            values[i][j] = ldexpf(balanced((i * STEP + j) % HALF), (int)j - SHIFT);
+        }
+    }
+    CHECK_OK(csl_device_open("host", 1, &device));
+    for (size_t k = 0; k < sizeof sets / sizeof *sets; k++) {
+        if (csl_instruction_set_select(sets[k]) != CSL_OK) {
+            continue; /* this processor lacks it */
+        }
+        CHECK_OK(csl_device_kernels(device)->row_select(device, &spec, rows, 2 * HALF, COUNT, out));
+        for (size_t j = 0; j < COUNT; j++) {
+            CU_ASSERT(out[j] == ldexpf(1, (int)j - SHIFT));
+        }
+    }
+    CHECK_OK(csl_instruction_set_select(NULL));
+    csl_device_close(device);
+}
+
 int main(void)
 {
     static const csl_test_case cases[] = {
         {"every rule gives the same bits everywhere", every_rule_gives_the_same_bits_everywhere},
         {"pre-aggregators give the same bits everywhere",
          pre_aggregators_give_the_same_bits_everywhere},
+        {"a trimmed mean rounds as in ascending order",
+         a_trimmed_mean_rounds_as_in_ascending_order},
         {"what one rank fails with all return", what_one_rank_fails_with_all_return},
         {"ranks with different tasks all refuse", ranks_with_different_tasks_all_refuse},
         {"memories refuse what they do not hold", memories_refuse_what_they_do_not_hold},

@@ -217,6 +217,28 @@ EMULATE __m512i _mm512_max_epu32(__m512i a, __m512i b)
     }
     return a;
 }
+EMULATE __m512i _mm512_min_epu32(__m512i a, __m512i b)
+{
+    for (int k = 0; k < 16; k++) {
+        a.u[k] = a.u[k] < b.u[k] ? a.u[k] : b.u[k];
+    }
+    return a;
+}
+EMULATE __m512i _mm512_sub_epi32(__m512i a, __m512i b)
+{
+    for (int k = 0; k < 16; k++) {
+        a.u[k] -= b.u[k];
+    }
+    return a;
+}
+EMULATE __mmask16 _mm512_cmpgt_epi32_mask(__m512i a, __m512i b)
+{
+    uint32_t mask = 0;
+    for (int k = 0; k < 16; k++) {
+        mask |= (uint32_t)((int32_t)a.u[k] > (int32_t)b.u[k]) << k;
+    }
+    return (__mmask16)mask;
+}
 EMULATE uint32_t _mm512_reduce_max_epu32(__m512i a)
 {
     uint32_t largest = 0;
