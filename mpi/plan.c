@@ -376,7 +376,7 @@ estimate_seconds(const csl_federated_run *run, const plan_data *data, double ima
     const csl_study *study = run->study;
     double images = (double)data->counts[0] / study->institutions.count;
     if (study->training.local_steps > 0) {
-        images = (double)study->training.local_steps * study->training.batch;
+        images = study->training.local_steps * fmin(study->training.batch, images);
     } else {
         images *= study->training.local_epochs;
     }

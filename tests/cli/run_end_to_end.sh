@@ -28,6 +28,16 @@ rm -f printed.txt complaints.txt
 [ "$(find . | sort)" = "$(echo "$before" | grep -v -e printed.txt -e complaints.txt)" ] ||
     fail 'a plan wrote something'
 
+# A batch is no larger than an institution, in the estimate of time neither.
+# planned BATCH: milliseconds
+planned() {
+    "$consilium" run study.yaml --plan --set training.local_steps=4 --set training.batch=$1 |
+        awk '/should take about/ { unit["us,"] = 0.001; unit["ms,"] = 1; unit["s,"] = 1000; unit["min,"] = 60000
+            for (i = 2; i <= NF; i++) if ($i in unit && $(i - 2) == "about") print $(i - 1) * unit[$i] }'
+}
+awk -v small="$(planned 40)" -v large="$(planned 4000)" 'BEGIN { exit !(small > 0 && large < 12 * small) }' ||
+    fail 'a plan counts images that no institution has'
+
 # The study that the help shows is one, and trains as the ready-made one does.
 "$consilium" run --help | sed -n 's/^  //; /^study:/,/^rounds:/p' >shortest.yaml
 expect 0 'cnn-small' "$consilium" run shortest.yaml --plan --set data.split.scheme=iid
