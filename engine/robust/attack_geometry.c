@@ -51,7 +51,8 @@ typedef struct geometry {
     double *pair; /* [pairs of mu, x_1 .. x_h] */
     double *away; /* [pairs of q = mu - p with mu, x_1 .. x_h] */
     double diameter;
-    double scale; /* of the direction */
+    double scale; /* of the direction as it lies in memory */
+    double unit;  /* its length where a unit vector is asked for, else 1 */
     double square;
 } geometry;
 
@@ -89,6 +90,8 @@ static csl_status measure(csl_attack_job *job, geometry *g)
             g->diameter = fmax(g->diameter, honest_pair(g, i, j));
         }
     }
+    bool unit = csl_attack_value(job->spec, CSL_ATTACK_DIRECTION, 0) == 2;
+    g->unit = unit ? sqrt(length) : 1;
     g->scale = length > 0 && g->diameter > 0 ? sqrt(g->diameter / length) : 0;
     status = csl_attack_combine(job, 1, -g->scale, job->out[0]);
     rows[0] = job->out[0];
@@ -143,8 +146,8 @@ static csl_status push_away(csl_attack_job *job, double (*largest)(const geometr
     if (status == CSL_OK) {
         /* All honest rows alike, or no direction: nothing but the mean passes. */
         double factor = g.square > 0 ? largest(&g) : 0;
-        job->report.factor = factor * g.scale;
-        status = csl_attack_combine(job, 1, -job->report.factor, job->out[0]);
+        job->report.factor = factor * g.scale * g.unit;
+        status = csl_attack_combine(job, 1, -factor * g.scale, job->out[0]);
     }
     if (status == CSL_OK) {
         status = csl_attack_repeat(job);

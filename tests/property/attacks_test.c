@@ -212,11 +212,14 @@ static void check_pushed(const char *name, int direction)
     set(&p, "direction", direction);
     statistics s = measure(&p);
     double *push = malloc(p.d * sizeof *push);
+    double length = 0;
     for (size_t j = 0; j < p.d; j++) {
-        /* The unit vector's length is in the factor: only the product of both is compared. */
+        length += s.mean[j] * s.mean[j];
+    }
+    for (size_t j = 0; j < p.d; j++) {
         push[j] = direction == 0   ? s.deviation[j]
                   : direction == 1 ? (s.mean[j] > 0) - (s.mean[j] < 0)
-                                   : s.mean[j];
+                                   : s.mean[j] / sqrt(length);
     }
     double bound = bound_of(&p, all);
     double low = 0;
