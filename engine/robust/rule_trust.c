@@ -227,6 +227,9 @@ static csl_status mixed_products(const csl_aggregation *a, double *out)
     return CSL_OK;
 }
 
+/* By how much, of themselves, sums in float32 may tell angles apart that are the same. */
+static const double ANGLE_TIE = 0x1p-20;
+
 /* The first component of single linkage that holds more than half of the rows, with all rows that
  * are no further away than the last it took, which is what HDBSCAN (min_cluster_size n/2+1,
  * min_samples 1, one cluster allowed) labels. */
@@ -255,10 +258,10 @@ static csl_status dense_half(const double *distance, uint32_t m, bool *member)
     uint32_t witness = 0; /* a row of the largest component */
     double reached = -1;
     for (uint32_t k = 0; status == CSL_OK && k < count; k++) {
-        if (largest > m / 2 && value[order[k]] > reached) {
+        if (largest > m / 2 && value[order[k]] > reached * (1 + ANGLE_TIE)) {
             break;
         }
-        reached = value[order[k]];
+        reached = largest > m / 2 ? reached : value[order[k]];
         uint32_t into = component[ends[2 * order[k]]];
         uint32_t from = component[ends[2 * order[k] + 1]];
         if (into == from) {

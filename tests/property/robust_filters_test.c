@@ -448,6 +448,16 @@ static void flame_keeps_all_that_are_equally_near(void)
     }
     combine(weight);
     check_rule("flame", "noise", 0);
+    /* The same beside a common part, at lengths whose rounding differs. */
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < COLUMNS; j++) {
+            rows_[i][j] = (float)(0.37 * (i + 1) * (j == i ? 2 : 1));
+            x_[i][j] = (double)rows_[i][j];
+        }
+        weight[i] = fmin(1, (ROWS / 2 + 1) / (i + 1.0)) / ROWS;
+    }
+    combine(weight);
+    check_rule("flame", "noise", 0);
 }
 
 /* Norms of 1e5 and distances of 20: whatever decides by either keeps its digits. */
