@@ -90,12 +90,13 @@ static void check_pair(const double *a, uint32_t n)
 
 static void the_pair_is_the_top_one(void)
 {
-    static const uint32_t sizes[] = {1, 2, 3, 9, 33, 64, 130};
+    static const uint32_t sizes[] = {1,  2,  3,  5,  9,  31, 32,  33,
+                                     34, 40, 41, 44, 64, 65, 130, 530}; /* around panels of 32 */
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         uint32_t n = sizes[s];
         double *a = malloc((size_t)n * n * sizeof *a);
         CU_ASSERT_FATAL(a != NULL);
-        for (uint32_t trial = 0; trial < 12; trial++) {
+        for (uint32_t trial = 0; trial < (n < 200 ? 12 : 2); trial++) {
             uint32_t rank = 1 + (uint32_t)(csl_test_random() % (n + 3));
             double common = trial % 3 == 0 ? 1e8 : trial % 3 == 1 ? 1.0 : 0.0;
             fill_gram(a, n, rank, common, ldexp(1.0, (int)(csl_test_random() % 200) - 100));
