@@ -1,7 +1,7 @@
 /*
  * Column sums of one range on one thread; included once per instruction set, after its simd_*.h.
  *
- * Rows are taken in groups: a group is read one vector of each row at a time, so that at most
+ * Rows are taken in groups: a group is read two vectors of each row at a time, so that at most
  * CSL_SUM_GROUP streams are open, and its float64 sums wait in a block of columns that stays in the
  * first-level cache until the next group adds to them. The order over rows is ascending in any
  * case.
@@ -11,26 +11,73 @@
 
 #include "robust_host.h"
 
-enum { CSL_SUM_GROUP = 16 };
+enum {
+    CSL_SUM_GROUP = 16,
+    CSL_SUM_VECTORS = 2, /* of columns at a time: a weight is then loaded once for both */
+    CSL_SUM_AHEAD = 192, /* columns from those in work to those whose cache lines are asked for */
+    CSL_LINE_COLUMNS = CSL_CACHE_LINE / sizeof(float)
+};
 
-/* Sum over one group of rows for one vector of columns. */
-SIMD_INLINE simd_double sum_group(const float *const *rows,
-                                  const double *weights,
-                                  uint32_t count,
-                                  size_t column,
-                                  size_t lane_count,
-                                  simd_magnitude *magnitude,
-                                  simd_double sum)
+SIMD_INLINE void store_columns(float *row, simd_float value, size_t lane_count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const float *row = rows[i] + column;
-        bool whole = lane_count == SIMD_LANES;
-        simd_float v = whole ? simd_load(row) : simd_load_part(row, lane_count);
-        simd_double x = whole ? simd_widen_load(row) : simd_widen(v);
-        *magnitude = simd_magnitude_with(*magnitude, v);
-        sum = simd_double_fma(simd_double_set(weights[i]), x, sum);
+    if (lane_count < SIMD_LANES) {
+        simd_store_part(row, value, lane_count);
+    } else {
+        simd_store(row, value); /* AVX2's store of a part takes a dozen cycles */
     }
-    return sum;
+}
+
+/* What one group adds to a block of columns. */
+typedef struct sum_group {
+    const float *const *rows;
+    const double *weights;
+    uint32_t count;
+    bool begins;
+    bool ends;
+    double divisor;
+} sum_group;
+
+/* Some vectors of columns; kept: their sums before the group and, where it is not the last, after
+ * it. A part of a vector stands alone. */
+SIMD_INLINE void sum_columns(const sum_group *group,
+                             size_t column,
+                             size_t vectors,
+                             size_t lane_count,
+                             simd_magnitude *magnitude,
+                             double *kept,
+                             float *out)
+{
+    simd_double sum[CSL_SUM_VECTORS];
+    bool whole = lane_count == SIMD_LANES;
+#pragma GCC unroll 2
+    for (size_t v = 0; v < vectors; v++) {
+        sum[v] = group->begins ? simd_double_set(0.0) : simd_double_load(kept + v * SIMD_LANES);
+    }
+    for (uint32_t i = 0; i < group->count; i++) {
+        const float *row = group->rows[i] + column;
+#pragma GCC unroll 2
+        for (size_t v = 0; v < vectors; v++) {
+            const float *at = row + v * SIMD_LANES;
+            if (v * SIMD_LANES % CSL_LINE_COLUMNS == 0) {
+                simd_prefetch(at + CSL_SUM_AHEAD);
+            }
+            simd_float value = whole ? simd_load(at) : simd_load_part(at, lane_count);
+            simd_double x = whole ? simd_widen_load(at) : simd_widen(value);
+            *magnitude = simd_magnitude_with(*magnitude, value);
+            sum[v] = simd_double_fma(simd_double_set(group->weights[i]), x, sum[v]);
+        }
+    }
+#pragma GCC unroll 2
+    for (size_t v = 0; v < vectors; v++) {
+        if (!group->ends) {
+            simd_double_store(kept + v * SIMD_LANES, sum[v]);
+            continue;
+        }
+        if (group->divisor != 0.0) {
+            sum[v] = simd_double_div(sum[v], simd_double_set(group->divisor));
+        }
+        store_columns(out + column + v * SIMD_LANES, simd_narrow(sum[v]), lane_count);
+    }
 }
 
 static void sum_block(const float *const *rows,
@@ -42,28 +89,26 @@ static void sum_block(const float *const *rows,
                       simd_magnitude *magnitude,
                       float *out)
 {
+    enum { WIDTH = CSL_SUM_VECTORS * SIMD_LANES };
     simd_magnitude most = *magnitude;
     double kept[CSL_COLUMN_BLOCK + SIMD_LANES];
     for (uint32_t first = 0; first == 0 || first < row_count; first += CSL_SUM_GROUP) {
         uint32_t left = row_count - first;
-        uint32_t count = left < CSL_SUM_GROUP ? left : CSL_SUM_GROUP;
-        bool last = left <= CSL_SUM_GROUP;
-        for (size_t j = begin; j < end; j += SIMD_LANES) {
-            size_t lanes = end - j < SIMD_LANES ? end - j : SIMD_LANES;
-            simd_double sum = first ? simd_double_load(kept + (j - begin)) : simd_double_set(0.0);
-            if (lanes == SIMD_LANES) {
-                sum = sum_group(rows + first, weights + first, count, j, SIMD_LANES, &most, sum);
-            } else {
-                sum = sum_group(rows + first, weights + first, count, j, lanes, &most, sum);
-            }
-            if (!last) {
-                simd_double_store(kept + (j - begin), sum);
-                continue;
-            }
-            if (divisor != 0.0) {
-                sum = simd_double_div(sum, simd_double_set(divisor));
-            }
-            simd_store_part(out + j, simd_narrow(sum), lanes);
+        sum_group group = {.rows = rows + first,
+                           .weights = weights + first,
+                           .count = left < CSL_SUM_GROUP ? left : CSL_SUM_GROUP,
+                           .begins = first == 0,
+                           .ends = left <= CSL_SUM_GROUP,
+                           .divisor = divisor};
+        size_t j = begin;
+        for (; end - j >= WIDTH; j += WIDTH) {
+            sum_columns(&group, j, CSL_SUM_VECTORS, SIMD_LANES, &most, kept + (j - begin), out);
+        }
+        for (; end - j >= SIMD_LANES; j += SIMD_LANES) {
+            sum_columns(&group, j, 1, SIMD_LANES, &most, kept + (j - begin), out);
+        }
+        if (j < end) {
+            sum_columns(&group, j, 1, end - j, &most, kept + (j - begin), out);
         }
     }
     *magnitude = most;
@@ -88,15 +133,6 @@ static uint32_t weighted_sum(const float *const *rows,
 SIMD_INLINE simd_float load_columns(const float *row, size_t lane_count)
 {
     return lane_count == SIMD_LANES ? simd_load(row) : simd_load_part(row, lane_count);
-}
-
-SIMD_INLINE void store_columns(float *row, simd_float value, size_t lane_count)
-{
-    if (lane_count < SIMD_LANES) {
-        simd_store_part(row, value, lane_count);
-    } else {
-        simd_store(row, value); /* AVX2's store of a part takes a dozen cycles */
-    }
 }
 
 /*
