@@ -20,7 +20,7 @@ enum {
     CSL_CACHE_LINE = 64,     /* bytes */
     CSL_COLUMN_BLOCK = 1024, /* columns whose float64 sums stay in the first-level cache */
     CSL_MIX_ALONE_ROWS = 80, /* of which the widened columns of W X at a time stay in that cache */
-    CSL_PAIR_EDGE_MAX = 4,   /* largest edge of a block of pairs */
+    CSL_PAIR_EDGE_MAX = 6,   /* largest edge of a block of pairs */
     CSL_EXACT_LANES = 32     /* float32 sums of a tile before they become one float64 */
 };
 
@@ -93,16 +93,16 @@ typedef struct csl_robust_variant {
                         size_t begin,
                         size_t end,
                         float *inout);
-    /* Copies the panel's columns of block_count * pair_edge rows into it, and adds them to the lane
-     * sums of their norms, [row][CSL_EXACT_LANES], or begins these; norm_lanes may be NULL. */
+    /* Copies the panel's columns of row_count rows into it, and adds them to the lane sums of their
+     * norms, [row][CSL_EXACT_LANES], or begins these; norm_lanes may be NULL. rows: up to a
+     * multiple of pair_edge of them. */
     void (*pack_panel)(const csl_panel *panel,
                        const float *const *rows,
-                       uint32_t block_count,
+                       uint32_t row_count,
                        float *norm_lanes);
     /* Adds one lane group of the panel to the lane sums of the pairs of its blocks a (pair_edge
-     * rows) and b (width rows), or begins them; lane: the group's first lane of
-     * [pair_edge][pair_edge][CSL_EXACT_LANES]. diagonal: a is b, and sums of the lower half are not
-     * to be used. */
+     * rows) and b (width rows), or begins them; lane: [pair_edge][pair_edge][lanes] of that group.
+     * diagonal: a is b, and sums of the lower half are left out. */
     void (*add_block)(csl_pair_kind kind,
                       bool diagonal,
                       uint32_t width,
@@ -110,8 +110,8 @@ typedef struct csl_robust_variant {
                       const float *a,
                       const float *b,
                       float *lane);
-    /* Tile sums from lane sums [sum_count][CSL_EXACT_LANES]. */
-    void (*lane_sums)(const float *lane, uint32_t sum_count, double *sums);
+    /* Tile sums from lane sums, [sum_count][lanes] of each group, the groups group_count apart. */
+    void (*lane_sums)(const float *lane, size_t group_count, uint32_t sum_count, double *sums);
     /* The sum of one pair of rows over a tile. */
     double (*pair_tile)(csl_pair_kind kind, const float *a, const float *b, size_t count);
     uint32_t lanes; /* of a vector */

@@ -36,15 +36,15 @@ typedef struct workspace_layout {
     size_t panel_values; /* of one panel */
     size_t values;       /* of all panels kept */
     size_t norm_lanes;
-    size_t lanes; /* lane sums of one kind */
+    size_t group_lanes; /* lane sums of one kind, of one lane group */
 } workspace_layout;
 
 /* Where a thread works: all of it in task->workspace. */
 typedef struct pair_workspace {
     workspace_layout layout;
-    float *values;     /* [groups][panels_kept][panel_values] */
-    float *norm_lanes; /* [rows of a group][CSL_EXACT_LANES] */
-    float *lanes[CSL_PAIR_KINDS];
+    float *values;                /* [groups][panels_kept][panel_values] */
+    float *norm_lanes;            /* [rows of a group][CSL_EXACT_LANES] */
+    float *lanes[CSL_PAIR_KINDS]; /* [lane groups][blocks][blocks][edge][edge][lanes] */
 } pair_workspace;
 
 static uint32_t blocks_of(uint32_t row_count, uint32_t edge)
@@ -71,7 +71,7 @@ static workspace_layout lay_out(const csl_pair_task *task)
     workspace_layout layout = {.panels_kept = groups > 1 ? TILE_PANELS : 1,
                                .panel_values = blocks * edge * PANEL_WIDTH,
                                .norm_lanes = PAIR_GROUP_MAX * CSL_EXACT_LANES,
-                               .lanes = blocks * blocks * edge * edge * CSL_EXACT_LANES};
+                               .group_lanes = blocks * blocks * edge * edge * task->variant->lanes};
     layout.values = groups * layout.panels_kept * layout.panel_values;
     return layout;
 }
@@ -82,15 +82,17 @@ size_t csl_pair_workspace_size(const csl_pair_task *task)
         return 0;
     }
     workspace_layout layout = lay_out(task);
-    return (layout.values + layout.norm_lanes + task->kind_count * layout.lanes) * sizeof(float);
+    size_t lanes = CSL_EXACT_LANES / task->variant->lanes * layout.group_lanes;
+    return (layout.values + layout.norm_lanes + task->kind_count * lanes) * sizeof(float);
 }
 
 static pair_workspace divide_workspace(const csl_pair_task *task)
 {
     pair_workspace w = {.layout = lay_out(task), .values = task->workspace};
     w.norm_lanes = w.values + w.layout.values;
+    size_t lanes = CSL_EXACT_LANES / task->variant->lanes * w.layout.group_lanes;
     for (uint32_t k = 0; k < task->kind_count; k++) {
-        w.lanes[k] = w.norm_lanes + w.layout.norm_lanes + k * w.layout.lanes;
+        w.lanes[k] = w.norm_lanes + w.layout.norm_lanes + k * lanes;
     }
     return w;
 }
@@ -101,13 +103,16 @@ size_t csl_pair_sum_count(const csl_pair_task *task, csl_pair_kind kind)
                                     : csl_pair_count(task->lead_count, task->row_count);
 }
 
-static void
-add_sum(const csl_pair_task *task, const csl_pair_sums *kind, uint32_t i, uint32_t j, double value)
+static size_t sum_index(const csl_pair_task *task, csl_pair_kind kind, uint32_t i, uint32_t j)
 {
-    size_t index = kind->kind == CSL_PAIR_PRODUCT ? csl_product_index(i, j, task->row_count)
-                                                  : csl_pair_index(i, j, task->row_count);
+    return kind == CSL_PAIR_PRODUCT ? csl_product_index(i, j, task->row_count)
+                                    : csl_pair_index(i, j, task->row_count);
+}
+
+static void add_sum(const csl_pair_task *task, csl_exact_sum *sum, double value)
+{
     if (!task->shared) {
-        csl_exact_add(kind->sums + index, value);
+        csl_exact_add(sum, value);
         return;
     }
     csl_exact_sum one = {{0}};
@@ -115,7 +120,7 @@ add_sum(const csl_pair_task *task, const csl_pair_sums *kind, uint32_t i, uint32
     for (size_t k = 0; k < CSL_EXACT_WORDS; k++) {
         if (one.word[k]) {
 #pragma omp atomic
-            kind->sums[index].word[k] += one.word[k];
+            sum->word[k] += one.word[k];
         }
     }
 }
@@ -125,16 +130,23 @@ static void finish_block(const csl_pair_task *task,
                          const csl_pair_sums *kind,
                          uint32_t first,
                          uint32_t second,
-                         const float *lane)
+                         const float *lane,
+                         size_t group_lanes)
 {
-    double sums[CSL_PAIR_EDGE_MAX * CSL_PAIR_EDGE_MAX];
     uint32_t edge = task->variant->pair_edge;
-    task->variant->lane_sums(lane, edge * edge, sums);
+    uint32_t end = task->row_count - second < edge ? task->row_count : second + edge;
     for (uint32_t i = first; i < first + edge && i < task->lead_count; i++) {
-        for (uint32_t j = second; j < second + edge && j < task->row_count; j++) {
-            if (j > i || (j == i && kind->kind == CSL_PAIR_PRODUCT)) {
-                add_sum(task, kind, i, j, sums[(i - first) * edge + (j - second)]);
-            }
+        double sums[CSL_PAIR_EDGE_MAX];
+        uint32_t least = kind->kind == CSL_PAIR_PRODUCT ? i : i + 1;
+        uint32_t begin = second < least ? least : second;
+        if (begin >= end) {
+            break;
+        }
+        size_t at = (size_t)(i - first) * edge + (begin - second);
+        task->variant->lane_sums(lane + at * task->variant->lanes, group_lanes, end - begin, sums);
+        csl_exact_sum *target = kind->sums + sum_index(task, kind->kind, i, begin);
+        for (uint32_t k = 0; k < end - begin; k++) { /* the pairs of a row follow each other */
+            add_sum(task, target + k, sums[k]);
         }
     }
 }
@@ -143,36 +155,38 @@ static void
 finish_groups(const csl_pair_task *task, const group_pair *groups, const pair_workspace *w)
 {
     uint32_t edge = task->variant->pair_edge;
-    size_t lane_count = (size_t)edge * edge * CSL_EXACT_LANES;
+    size_t block_lanes = (size_t)edge * edge * task->variant->lanes;
     for (uint32_t k = 0; k < task->kind_count; k++) {
         for (uint32_t i = 0; i < groups->lead_blocks; i++) {
             for (uint32_t j = is_diagonal(groups) ? i : 0; j < groups->other_blocks; j++) {
                 finish_block(task, &task->kinds[k], groups->lead + i * edge,
                              groups->other + j * edge,
-                             w->lanes[k] + (i * groups->other_blocks + j) * lane_count);
+                             w->lanes[k] + (i * groups->other_blocks + j) * block_lanes,
+                             w->layout.group_lanes);
             }
         }
     }
     bool norms = task->norms && groups->lead == 0; /* which is when a group is copied */
     for (uint32_t i = groups->other; norms && i < groups->other_end; i++) {
         double norm;
-        task->variant->lane_sums(w->norm_lanes + (i - groups->other) * CSL_EXACT_LANES, 1, &norm);
+        task->variant->lane_sums(w->norm_lanes + (i - groups->other) * CSL_EXACT_LANES,
+                                 task->variant->lanes, 1, &norm);
         csl_exact_add(task->norms + i, norm);
     }
 }
 
-/* Adds one lane group of a panel to all blocks of pairs; lead, other: the group's values. */
+/* Adds lane group g of a panel to all blocks of pairs; lead, other: the group's values. */
 static void add_lane_group(const csl_pair_task *task,
                            const group_pair *groups,
                            const pair_workspace *w,
                            const csl_panel *panel,
-                           size_t first_lane,
+                           size_t g,
                            const float *lead,
                            const float *other)
 {
     uint32_t edge = task->variant->pair_edge;
     size_t block_count = edge * panel->steps * task->variant->lanes;
-    size_t lane_count = (size_t)edge * edge * CSL_EXACT_LANES;
+    size_t block_lanes = (size_t)edge * edge * task->variant->lanes;
     uint32_t leading = LEADING_COUNT > block_count ? (uint32_t)(LEADING_COUNT / block_count) : 1;
     bool diagonal = is_diagonal(groups);
     for (uint32_t begin = 0; begin < groups->lead_blocks; begin += leading) {
@@ -184,10 +198,10 @@ static void add_lane_group(const csl_pair_task *task,
                     break;
                 }
                 for (uint32_t k = 0; k < task->kind_count; k++) {
-                    task->variant->add_block(
-                        task->kinds[k].kind, diagonal && i == j, width, panel,
-                        lead + i * block_count, other + j * block_count,
-                        w->lanes[k] + (i * groups->other_blocks + j) * lane_count + first_lane);
+                    task->variant->add_block(task->kinds[k].kind, diagonal && i == j, width, panel,
+                                             lead + i * block_count, other + j * block_count,
+                                             w->lanes[k] + g * w->layout.group_lanes +
+                                                 (i * groups->other_blocks + j) * block_lanes);
                 }
             }
         }
@@ -230,7 +244,7 @@ static void pack(const csl_pair_task *task,
     for (uint32_t i = 0; i < blocks * edge; i++) { /* a last block is filled with its last row */
         moved[i] = rows[begin + i < end ? begin + i : end - 1] + column;
     }
-    task->variant->pack_panel(panel, moved, blocks, norm_lanes);
+    task->variant->pack_panel(panel, moved, end - begin, norm_lanes);
 }
 
 static void add_groups(const csl_pair_task *task,
@@ -251,7 +265,7 @@ static void add_groups(const csl_pair_task *task,
             pack(task, &other, rows, groups->other, groups->other_end, column, norm_lanes);
         }
         for (size_t g = 0; g < CSL_EXACT_LANES / lanes; g++) {
-            add_lane_group(task, groups, w, &lead, g * lanes, lead.values + g * lead.group_count,
+            add_lane_group(task, groups, w, &lead, g, lead.values + g * lead.group_count,
                            other.values + g * other.group_count);
         }
     }
@@ -268,7 +282,7 @@ static void add_rows(const csl_pair_task *task, const float *const *rows, size_t
     for (uint32_t k = 0; k < task->kind_count; k++) {
         csl_pair_kind kind = task->kinds[k].kind;
         for (uint32_t j = kind == CSL_PAIR_PRODUCT ? 0 : 1; j < task->row_count; j++) {
-            add_sum(task, &task->kinds[k], 0, j,
+            add_sum(task, task->kinds[k].sums + sum_index(task, kind, 0, j),
                     task->variant->pair_tile(kind, rows[0], rows[j], count));
         }
     }

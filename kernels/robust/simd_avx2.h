@@ -34,6 +34,11 @@ SIMD_INLINE simd_float simd_load_part(const float *p, size_t lane_count)
 {
     return _mm256_maskload_ps(p, simd_part_mask(lane_count));
 }
+SIMD_INLINE simd_float simd_held(simd_float v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
 SIMD_INLINE void simd_store(float *p, simd_float v)
 {
     _mm256_storeu_ps(p, v);
@@ -178,13 +183,14 @@ SIMD_INLINE int simd_all_finite(simd_float v)
     __m256 finite = _mm256_cmp_ps(magnitude, _mm256_set1_ps(INFINITY), _CMP_LT_OQ);
     return _mm256_movemask_ps(finite) == 0xff;
 }
-SIMD_INLINE double simd_tree(const float lane[32])
+SIMD_INLINE double simd_tree(const float *lane, size_t group_count)
 {
     __m256d sum[4];
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) {
-        sum[k] = _mm256_add_pd(_mm256_cvtps_pd(_mm_loadu_ps(lane + 4 * k)),
-                               _mm256_cvtps_pd(_mm_loadu_ps(lane + 16 + 4 * k)));
+    for (size_t k = 0; k < 4; k++) {
+        const float *low = lane + k / 2 * group_count + 4 * (k % 2);
+        sum[k] = _mm256_add_pd(_mm256_cvtps_pd(_mm_loadu_ps(low)),
+                               _mm256_cvtps_pd(_mm_loadu_ps(low + 2 * group_count)));
     }
     __m256d four = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));

@@ -38,6 +38,10 @@ SIMD_INLINE simd_float simd_load_part(const float *p, size_t lane_count)
 {
     return _mm512_maskz_loadu_ps(simd_part_mask(lane_count), p);
 }
+SIMD_INLINE simd_float simd_held(simd_float v)
+{
+    return v;
+}
 SIMD_INLINE void simd_store(float *p, simd_float v)
 {
     _mm512_storeu_ps(p, v);
@@ -179,12 +183,12 @@ SIMD_INLINE int simd_all_finite(simd_float v)
 {
     return _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(INFINITY), _CMP_LT_OQ) == 0xffff;
 }
-SIMD_INLINE double simd_tree(const float lane[32])
+SIMD_INLINE double simd_tree(const float *lane, size_t group_count)
 {
     __m512d low = _mm512_add_pd(_mm512_cvtps_pd(_mm256_loadu_ps(lane)),
-                                _mm512_cvtps_pd(_mm256_loadu_ps(lane + 16)));
+                                _mm512_cvtps_pd(_mm256_loadu_ps(lane + group_count)));
     __m512d high = _mm512_add_pd(_mm512_cvtps_pd(_mm256_loadu_ps(lane + 8)),
-                                 _mm512_cvtps_pd(_mm256_loadu_ps(lane + 24)));
+                                 _mm512_cvtps_pd(_mm256_loadu_ps(lane + group_count + 8)));
     __m512d eight = _mm512_add_pd(low, high);
     __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));

@@ -27,6 +27,11 @@ SIMD_INLINE simd_float simd_load_part(const float *p, size_t lane_count)
 {
     return lane_count ? *p : 0.0f;
 }
+/* v, loaded once: a compiler that takes operands from memory would load it for each of its uses. */
+SIMD_INLINE simd_float simd_held(simd_float v)
+{
+    return v;
+}
 SIMD_INLINE void simd_store(float *p, simd_float v)
 {
     *p = v;
@@ -176,12 +181,13 @@ SIMD_INLINE int simd_all_finite(simd_float v)
 {
     return fabsf(v) < INFINITY;
 }
-/* The 32 lane sums of a tile as float64, added l + (l + 16), then 8, 4, 2, 1. */
-SIMD_INLINE double simd_tree(const float lane[32])
+/* The 32 lane sums of a tile as float64, added l + (l + 16), then 8, 4, 2, 1. They lie in groups of
+ * SIMD_LANES, each `group_count` floats behind the one before. */
+SIMD_INLINE double simd_tree(const float *lane, size_t group_count)
 {
     double sum[16];
-    for (int l = 0; l < 16; l++) {
-        sum[l] = (double)lane[l] + (double)lane[l + 16];
+    for (size_t l = 0; l < 16; l++) {
+        sum[l] = (double)lane[l * group_count] + (double)lane[(l + 16) * group_count];
     }
     for (int width = 8; width; width /= 2) {
         for (int l = 0; l < width; l++) {
