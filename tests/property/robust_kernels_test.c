@@ -12,11 +12,7 @@
 #include <string.h>
 
 static const char *const sets_[] = {"avx512", "avx2", "portable"};
-#ifdef CSL_TEST_EMULATED /* the others run in the plain executable */
-enum { SET_COUNT = 1 };
-#else
-enum { SET_COUNT = 3 };
-#endif
+enum { SET_COUNT = CSL_TEST_EMULATED_ONLY ? 1 : 3 };
 
 typedef enum data_kind {
     DATA_NORMAL,

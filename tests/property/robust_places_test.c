@@ -278,14 +278,6 @@ static void run_rounds(const task *t, const how *way, float *outs)
     destroy_checkpoint(state);
 }
 
-/* The executable with emulated registers repeats nothing of the plain one: ways and refusals meet
- * the processor's own set in both. */
-#ifdef CSL_TEST_EMULATED
-enum { EMULATED_ONLY = 1 };
-#else
-enum { EMULATED_ONLY = 0 };
-#endif
-
 static void check_ways(const char *rule, const char *pre, size_t d)
 {
     static const how ways[] = {
@@ -297,8 +289,8 @@ static void check_ways(const char *rule, const char *pre, size_t d)
         {1, 1, CSL_TILE, -1, 0, false, true}, {3, 1, 0, -1, 0, false, true},
     };
     static const char *const sets[] = {"avx512", "avx2", "portable"};
-    const size_t way_count = EMULATED_ONLY ? 0 : sizeof ways / sizeof *ways;
-    const size_t set_count = EMULATED_ONLY ? 1 : sizeof sets / sizeof *sets;
+    const size_t way_count = CSL_TEST_EMULATED_ONLY ? 0 : sizeof ways / sizeof *ways;
+    const size_t set_count = CSL_TEST_EMULATED_ONLY ? 1 : sizeof sets / sizeof *sets;
     static const how plain = {1, 1, 0, -1, 0, false, false};
     task t = make_task(rule, pre, d);
     size_t size = ROUNDS * d * sizeof(float);
@@ -465,5 +457,6 @@ int main(void)
         {"ranks with different tasks all refuse", ranks_with_different_tasks_all_refuse},
         {"memories refuse what they do not hold", memories_refuse_what_they_do_not_hold},
     };
-    return csl_test_main("robust places", cases, EMULATED_ONLY ? 2 : sizeof cases / sizeof *cases);
+    return csl_test_main("robust places", cases,
+                         CSL_TEST_EMULATED_ONLY ? 2 : sizeof cases / sizeof *cases);
 }

@@ -47,6 +47,14 @@ double csl_test_normal(void);
 #define CSL_TEST_REPEATS(count) (count)
 #endif
 
+/* Whether this is an executable with emulated registers. It repeats nothing of the plain one, whose
+ * own sets of instructions it has as well. */
+#ifdef CSL_TEST_EMULATED
+enum { CSL_TEST_EMULATED_ONLY = 1 };
+#else
+enum { CSL_TEST_EMULATED_ONLY = 0 };
+#endif
+
 /* A fresh directory below the system's temporary folder, removed when the process ends normally.
  * The pointer stays valid until then. */
 const char *csl_test_directory(void);
