@@ -217,14 +217,14 @@ static csl_status measure(const kernels_options *o,
     const csl_bench_cell cells[] = {
         {chosen->name, 0, 0},
         {NULL, o->threads, 0},
-        {NULL, time.median, 4},
-        {NULL, time.least, 4},
+        {NULL, time.median, 6},
+        {NULL, time.least, 6},
         {NULL, memory, 4},
         {NULL, arithmetic, 4},
         {NULL, time.least / fmax(memory, arithmetic), 2},
         {NULL, cost.bytes > 0 ? 1e-6 * cost.bytes / time.least : NAN, 2},
         {NULL, cost.operations > 0 ? 1e-6 * cost.operations / time.least : NAN, 1},
-        {NULL, other, 4},
+        {NULL, other, 6},
         {NULL, other / time.least, 2},
     };
     csl_bench_report_row(report, cells);
