@@ -228,7 +228,7 @@ static double krum_score(const council *c, uint32_t i, uint32_t neighbours, int 
 static void krum_adds_up_what_it_is_told(void)
 {
     bool differs = false;
-    for (int k = 0; k < CSL_TEST_REPEATS(40); k++) {
+    for (int k = 0; k < 40; k++) { /* few are too few for a difference, and these are quick */
         council c = make_council("krum", "", 2, 12, 5);
         uint32_t neighbours = k % 3 == 0 ? 8 : 1 + (uint32_t)(csl_test_random() % 11);
         int power = 1 + k % 4;
