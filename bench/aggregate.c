@@ -51,8 +51,9 @@ typedef struct aggregate_options {
 
 /* What the machine can do: all ranks together. */
 typedef struct machine_limits {
-    double bandwidth;  /* bytes a second */
-    double operations; /* float32 instructions' worth of lanes a second: half the peak FLOP/s */
+    double bandwidth;     /* bytes a second */
+    double multiply_adds; /* a second, float32 */
+    double differences;   /* a second, float32, squared and added to a sum */
 } machine_limits;
 
 static const char usage_[] =
@@ -260,7 +261,8 @@ static csl_status measure(const aggregate_options *o,
     }
     csl_bench_statistics s = csl_bench_summarise(times, o->repeats);
     csl_aggregate_floor floor = csl_aggregate_work_floor(work, c);
-    double arithmetic = floor.operations > 0 ? 1e3 * floor.operations / machine->operations : NAN;
+    double arithmetic = 1e3 * (floor.multiply_adds / machine->multiply_adds +
+                               floor.differences / machine->differences);
     double peer_median = NAN;
     double peer_least = NAN;
     if (o->peer && ranks == 1) {
@@ -273,7 +275,7 @@ static csl_status measure(const aggregate_options *o,
                                     {NULL, s.median, 3},
                                     {NULL, s.least, 3},
                                     {NULL, 1e3 * floor.bytes / machine->bandwidth, 3},
-                                    {NULL, arithmetic, 3},
+                                    {NULL, arithmetic > 0 ? arithmetic : (double)NAN, 3},
                                     {NULL, 1e-6 * floor.bytes / s.least, 2},
                                     {NULL, 1e-9 * machine->bandwidth, 2},
                                     {NULL, peer_median, 3},
@@ -427,10 +429,13 @@ measure_machine(const aggregate_options *o, csl_aggregate_case *c, machine_limit
     CSL_TRY(csl_agree(c->communicator, CSL_OK));
     CSL_TRY(csl_bench_device_bandwidth(c->device, &bandwidth));
     double peak = card ? 0 : csl_bench_peak_flops((uint32_t)o->threads);
-    int64_t sums[] = {(int64_t)(1e-6 * bandwidth), (int64_t)(1e-6 * peak)};
-    CSL_TRY(csl_sum_integers(c->communicator, sums, 2));
+    double differences = card ? 0 : csl_bench_peak_differences((uint32_t)o->threads);
+    int64_t sums[] = {(int64_t)(1e-6 * bandwidth), (int64_t)(1e-6 * peak),
+                      (int64_t)(1e-6 * differences)};
+    CSL_TRY(csl_sum_integers(c->communicator, sums, 3));
     machine_out->bandwidth = 1e6 * (double)sums[0];
-    machine_out->operations = card ? NAN : 0.5e6 * (double)sums[1];
+    machine_out->multiply_adds = card ? NAN : 0.5e6 * (double)sums[1];
+    machine_out->differences = card ? NAN : 1e6 * (double)sums[2];
     return CSL_OK;
 }
 
@@ -447,7 +452,8 @@ measure_all(const aggregate_options *o, csl_communicator *communicator, csl_benc
     csl_status status = csl_agree(communicator, measure_machine(o, &c, &machine));
     if (status == CSL_OK) {
         csl_bench_report_note(report, "read_bandwidth_gbs", "%.2f", 1e-9 * machine.bandwidth);
-        csl_bench_report_note(report, "peak_gflops", "%.1f", 2e-9 * machine.operations);
+        csl_bench_report_note(report, "peak_gflops", "%.1f", 2e-9 * machine.multiply_adds);
+        csl_bench_report_note(report, "peak_gdifferences", "%.1f", 1e-9 * machine.differences);
     }
     for (size_t i = 0; i < o->row_count_count && status == CSL_OK; i++) {
         for (size_t k = 0; k < o->count_count && status == CSL_OK; k++) {

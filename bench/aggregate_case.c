@@ -258,26 +258,26 @@ static csl_aggregate_floor kernel_floor(const csl_aggregate_work *work, const cs
     double sampled = d < CSL_GATHER_COUNT ? d : CSL_GATHER_COUNT;
     switch (work->kernel->kind) {
     case KERNEL_row_squared_norms:
-        return (csl_aggregate_floor){4 * n * d, n * d};
+        return (csl_aggregate_floor){4 * n * d, n * d, 0};
     case KERNEL_row_squared_distances:
-        return (csl_aggregate_floor){4 * n * d, 2 * pairs * d};
+        return (csl_aggregate_floor){4 * n * d, 0, pairs * d};
     case KERNEL_row_inner_products:
-        return (csl_aggregate_floor){4 * n * d, (pairs + n) * d};
+        return (csl_aggregate_floor){4 * n * d, (pairs + n) * d, 0};
     case KERNEL_row_geometry:
-        return (csl_aggregate_floor){4 * n * d, (3 * pairs + 2 * n) * d};
+        return (csl_aggregate_floor){4 * n * d, (pairs + 2 * n) * d, pairs * d};
     case KERNEL_row_mix:
-        return (csl_aggregate_floor){8 * n * d, 2 * n * n * d};
+        return (csl_aggregate_floor){8 * n * d, 2 * n * n * d, 0};
     case KERNEL_row_statistics:
     case KERNEL_row_sign_filter: /* two results; one read and written */
-        return (csl_aggregate_floor){4 * (n + 2) * d, 0};
+        return (csl_aggregate_floor){4 * (n + 2) * d, 0, 0};
     case KERNEL_row_gather:
-        return (csl_aggregate_floor){8 * n * sampled, 0};
+        return (csl_aggregate_floor){8 * n * sampled, 0, 0};
     case KERNEL_row_mean:
     case KERNEL_row_weighted_mean:
     case KERNEL_row_select:
         break;
     }
-    return (csl_aggregate_floor){4 * (n + 1) * d, 0};
+    return (csl_aggregate_floor){4 * (n + 1) * d, 0, 0};
 }
 
 csl_aggregate_floor csl_aggregate_work_floor(const csl_aggregate_work *work,
@@ -293,12 +293,12 @@ csl_aggregate_floor csl_aggregate_work_floor(const csl_aggregate_work *work,
     /* Distances to one row, or products with it. */
     bool one_row = strcmp(work->name, "centered-clipping") == 0 || strcmp(work->name, "monna") == 0;
     bool one_product = strcmp(work->name, "fltrust") == 0;
-    double operations = one_row                             ? 2 * n * d
-                        : one_product                       ? n * d
-                        : work->needs & CSL_NEEDS_DISTANCES ? n * (n - 1) * d
-                        : work->needs & CSL_NEEDS_PRODUCTS  ? n * (n + 1) / 2 * d
-                                                            : 0;
-    return (csl_aggregate_floor){4 * rows * d, operations};
+    bool all_distances = !one_row && !one_product && work->needs & CSL_NEEDS_DISTANCES;
+    bool all_products =
+        !one_row && !one_product && !all_distances && work->needs & CSL_NEEDS_PRODUCTS;
+    double products = one_product ? n : all_products ? n * (n + 1) / 2 : 0;
+    double distances = one_row ? n : all_distances ? n * (n - 1) / 2 : 0;
+    return (csl_aggregate_floor){4 * rows * d, products * d, distances * d};
 }
 
 static int compare_values(const void *left, const void *right)

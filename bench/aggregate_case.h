@@ -30,9 +30,9 @@ typedef struct csl_aggregate_case {
 typedef struct csl_aggregate_work csl_aggregate_work;
 
 typedef struct csl_aggregate_floor {
-    double bytes;      /* read and written by all ranks together */
-    double operations; /* float32 subtractions and multiply-adds, a float64 one counted twice; 0:
-                          memory alone sets the floor */
+    double bytes;         /* read and written by all ranks together */
+    double multiply_adds; /* in float32, one in float64 counted twice */
+    double differences;   /* in float32, each squared and added to a sum */
 } csl_aggregate_floor;
 
 /* Errors: E_NOT_FOUND with the nearest name. */

@@ -25,6 +25,10 @@ csl_bench_statistics csl_bench_summarise(double *values, size_t count);
  * the machine's measured peak, with the widest registers that it has or with narrower ones where
  * those are faster. Takes up to 0.75 seconds. */
 double csl_bench_peak_flops(uint32_t threads);
+/* Differences of two float32 that are squared and added to a sum, as distances need them, a second:
+ * at most half the peak's multiply-adds where sums share their units, as many where not. As long.
+ */
+double csl_bench_peak_differences(uint32_t threads);
 /* Bytes per second, read and written, of a copy between arrays larger than the caches. 0 if there
  * is no memory for them. */
 double csl_bench_copy_bandwidth(uint32_t threads);
