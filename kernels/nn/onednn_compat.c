@@ -163,15 +163,38 @@ static csl_status create_attributes(const csl_onednn_conv *conv,
     return CSL_OK;
 }
 
+static bool name_begins(const_dnnl_primitive_desc_t descriptor, const char *beginning)
+{
+    const char *name = NULL;
+    dnnl_status_t status =
+        dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, (void *)&name);
+    return status == dnnl_success && strncmp(name, beginning, strlen(beginning)) == 0;
+}
+
+/* Threads of 2.6's kernel for windows of one, "jit_1x1:avx2", disturb each other in the gradient of
+ * weights where it gathers a strided map of fewer than 8 channels: large errors in one call of a
+ * hundred. Maps whose channels fill no register of 16 are left to the other kernels. */
+static bool
+is_sound(const csl_onednn_conv *conv, csl_onednn_pass pass, const_dnnl_primitive_desc_t descriptor)
+{
+    bool strided = false;
+    for (int i = 0; i < conv->rank - 2; i++) {
+        strided = strided || conv->strides[i] > 1;
+    }
+    int64_t channels = conv->weights[conv->weights_rank - conv->rank + 1];
+    return pass != CSL_ONEDNN_BACKWARD_WEIGHTS || !strided || channels % 16 == 0 ||
+           !name_begins(descriptor, "jit_1x1");
+}
+
 #if DNNL_VERSION_MAJOR >= 3
 
-static dnnl_status_t prepare(const csl_onednn_conv *conv,
-                             csl_onednn_pass pass,
-                             const conv_descs *descs,
-                             dnnl_engine_t engine,
-                             const_dnnl_primitive_attr_t attributes,
-                             const_dnnl_primitive_desc_t forward,
-                             dnnl_primitive_desc_t *descriptor_out)
+static dnnl_status_t create_first(const csl_onednn_conv *conv,
+                                  csl_onednn_pass pass,
+                                  const conv_descs *descs,
+                                  dnnl_engine_t engine,
+                                  const_dnnl_primitive_attr_t attributes,
+                                  const_dnnl_primitive_desc_t forward,
+                                  dnnl_primitive_desc_t *descriptor_out)
 {
     switch (pass) {
     case CSL_ONEDNN_FORWARD:
@@ -190,6 +213,26 @@ static dnnl_status_t prepare(const csl_onednn_conv *conv,
             descs->bias, descs->destination, conv->strides, conv->dilates, conv->padding,
             conv->padding, forward, attributes);
     }
+}
+
+static dnnl_status_t prepare(const csl_onednn_conv *conv,
+                             csl_onednn_pass pass,
+                             const conv_descs *descs,
+                             dnnl_engine_t engine,
+                             const_dnnl_primitive_attr_t attributes,
+                             const_dnnl_primitive_desc_t forward,
+                             dnnl_primitive_desc_t *descriptor_out)
+{
+    dnnl_status_t status =
+        create_first(conv, pass, descs, engine, attributes, forward, descriptor_out);
+    while (status == dnnl_success && !is_sound(conv, pass, *descriptor_out)) {
+        status = dnnl_primitive_desc_next_impl(*descriptor_out);
+        if (status != dnnl_success) {
+            dnnl_primitive_desc_destroy(*descriptor_out);
+            *descriptor_out = NULL;
+        }
+    }
+    return status;
 }
 
 #else
@@ -216,48 +259,41 @@ static dnnl_status_t describe(const csl_onednn_conv *conv,
     }
 }
 
-/* Whether a prepared pass is one of oneDNN's generated direct convolutions. */
+/* Whether a prepared pass is one of oneDNN's generated direct convolutions (jit,
+ * jit_1x1, jit_dw). */
 static bool is_direct(const_dnnl_primitive_desc_t descriptor)
 {
-    const char *name = NULL;
-    dnnl_status_t status =
-        dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, (void *)&name);
-    return status == dnnl_success && strncmp(name, "jit", 3) == 0; /* jit, jit_1x1, jit_dw */
+    return name_begins(descriptor, "jit");
 }
 
 /*
- * The first direct implementation, or the one that oneDNN lists first if there is none. For float32
- * and channels last, 2.6 lists convolutions by batches of small matrix products ("brgconv") before
- * the direct ones, which were faster: a forward pass of resnet18-28 took 343 ms instead of 416 on
- * one core with AVX-512.
+ * The first sound implementation that is direct, or the first sound one if there is none. For
+ * float32 and channels last, 2.6 lists convolutions by batches of small matrix products ("brgconv")
+ * before the direct ones, which were faster: a forward pass of resnet18-28 took 343 ms instead of
+ * 416 on one core with AVX-512.
  */
-static dnnl_status_t choose(const dnnl_convolution_desc_t *desc,
-                            const_dnnl_primitive_attr_t attributes,
-                            dnnl_engine_t engine,
-                            const_dnnl_primitive_desc_t forward,
+static dnnl_status_t choose(const csl_onednn_conv *conv,
+                            csl_onednn_pass pass,
+                            dnnl_primitive_desc_iterator_t iterator,
                             dnnl_primitive_desc_t *descriptor_out)
 {
-    dnnl_primitive_desc_iterator_t iterator = NULL;
-    dnnl_status_t status =
-        dnnl_primitive_desc_iterator_create(&iterator, desc, attributes, engine, forward);
-    if (status != dnnl_success) {
-        return status;
-    }
-    dnnl_primitive_desc_t found = NULL;
+    dnnl_primitive_desc_t first = NULL;
     do {
-        found = dnnl_primitive_desc_iterator_fetch(iterator);
-        if (!found || is_direct(found)) {
-            break;
+        dnnl_primitive_desc_t found = dnnl_primitive_desc_iterator_fetch(iterator);
+        bool sound = found && is_sound(conv, pass, found);
+        if (sound && is_direct(found)) {
+            dnnl_primitive_desc_destroy(first);
+            *descriptor_out = found;
+            return dnnl_success;
         }
-        dnnl_primitive_desc_destroy(found);
-        found = NULL;
+        if (sound && !first) {
+            first = found;
+        } else {
+            dnnl_primitive_desc_destroy(found);
+        }
     } while (dnnl_primitive_desc_iterator_next(iterator) == dnnl_success);
-    dnnl_primitive_desc_iterator_destroy(iterator);
-    if (!found) {
-        return dnnl_primitive_desc_create(descriptor_out, desc, attributes, engine, forward);
-    }
-    *descriptor_out = found;
-    return dnnl_success;
+    *descriptor_out = first;
+    return first ? dnnl_success : dnnl_unimplemented;
 }
 
 static dnnl_status_t prepare(const csl_onednn_conv *conv,
@@ -269,9 +305,16 @@ static dnnl_status_t prepare(const csl_onednn_conv *conv,
                              dnnl_primitive_desc_t *descriptor_out)
 {
     dnnl_convolution_desc_t desc;
+    dnnl_primitive_desc_iterator_t iterator = NULL;
     dnnl_status_t status = describe(conv, pass, descs, &desc);
-    return status == dnnl_success ? choose(&desc, attributes, engine, forward, descriptor_out)
-                                  : status;
+    if (status == dnnl_success) {
+        status = dnnl_primitive_desc_iterator_create(&iterator, &desc, attributes, engine, forward);
+    }
+    if (status == dnnl_success) {
+        status = choose(conv, pass, iterator, descriptor_out);
+        dnnl_primitive_desc_iterator_destroy(iterator);
+    }
+    return status;
 }
 
 #endif
