@@ -30,11 +30,13 @@ enum { COMMANDS_MAX = sizeof commands / sizeof *commands };
 static csl_communicator *communicator;
 
 /* For a process alone Open MPI starts a daemon and asks every network whether it is there: half a
- * second of waiting. These settings leave both out; other MPIs, and Open MPI 5 in part, do not read
- * them. What the user set stays, and nothing stays for programs that this one starts. */
+ * second of waiting. These settings leave both out, and the temporary folder, which processes
+ * without a daemon share and remove from under each other; other MPIs, and Open MPI 5 in part, do
+ * not read them. What the user set stays, and nothing stays for programs that this one starts. */
 static int start_alone(int *provided_out)
 {
     static const char *const settings[][2] = {{"OMPI_MCA_ess_singleton_isolated", "1"},
+                                              {"OMPI_MCA_orte_create_session_dirs", "0"},
                                               {"OMPI_MCA_pml", "ob1"},
                                               {"OMPI_MCA_btl", "self"},
                                               {"OMPI_MCA_osc", "^ucx"}};

@@ -74,5 +74,18 @@ printf 'env >peer-environment\nexit 1\n' >peer.sh
 expect 0 'the peer has no times' "$consilium" bench aggregate \
     --n 5 --d 4096 --rules mean --threads 1 --repeats 1 --peer 'sh peer.sh'
 grep -q '^PATH=' peer-environment || fail 'the peer did not run'
-! grep -qE '^OMPI_MCA_(ess_singleton|btl=self)' peer-environment || fail 'MPI settings were handed on'
+! grep -qE '^OMPI_MCA_(ess_singleton|orte_create|btl=self)' peer-environment || fail 'MPI settings were handed on'
+
+# Processes that start and end side by side share nothing that one could take from another.
+side_by_side() {
+    for start in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        "$consilium" bench aggregate --n 3 --d 8 --rules none >start-$1.txt 2>&1
+        grep -q "no aggregation rule is called 'none'" start-$1.txt || cp start-$1.txt not-started-$1.txt
+    done
+}
+for one in 1 2 3 4; do
+    side_by_side $one &
+done
+wait
+! ls not-started-* 2>/dev/null || fail "MPI did not start beside others: $(cat not-started-*)"
 echo 'bench says what is wrong'
