@@ -100,7 +100,7 @@ start() {
     first=$(echo "$ranks" | head -n 1)
     [ -n "$victim" ] || { kill -KILL $job; fail "$name: no rank found"; }
 }
-# ends_soon NAME: the job fails within 30 s; beyond 60 s it is killed.
+# ends_soon NAME: the job fails within 20 s; beyond 60 s it is killed.
 ends_soon() {
     began=$(date +%s)
     (
@@ -112,15 +112,14 @@ ends_soon() {
     wait $job || ended=$?
     kill $guard 2>/dev/null || :
     [ $ended != 0 ] || fail "$1: the job ended as if nothing had happened"
-    [ $(($(date +%s) - began)) -lt 30 ] || fail "$1: the job went on for 30 s"
+    [ $(($(date +%s) - began)) -lt 20 ] || fail "$1: the job went on for 20 s"
 }
 
-# names_rank NAME RANK MOST: the watch names it and no other, once to MOST times.
+# names_rank NAME RANK: the watch names it, once.
 names_rank() {
-    lines=$(grep -c '^consilium: rank .* has sent no news for ' "$1.txt" || :)
-    right=$(grep -c "^consilium: rank $2 (.*) has sent no news for " "$1.txt" || :)
-    [ "$lines" = "$right" ] && [ "$right" -ge 1 ] && [ "$right" -le "$3" ] ||
-        { cat "$1.txt"; fail "$1: rank $2 was not named 1 to $3 times"; }
+    [ "$(grep -c '^consilium: rank .* has sent no news for ' "$1.txt")" = 1 ] &&
+        grep -q "^consilium: rank $2 (.*) has sent no news for " "$1.txt" ||
+        { cat "$1.txt"; fail "$1: rank $2 was not named once"; }
 }
 # A rank that is killed takes the job along; the launcher names it.
 start killed
@@ -128,21 +127,19 @@ kill -KILL "$victim"
 ends_soon killed
 grep -q 'rank 3 .*signal 9' killed.txt || { cat killed.txt; fail 'the killed rank was not named'; }
 # A rank that hangs is missed by the others after --timeout; so is rank 0, which watches them.
-start hung --timeout 8
+start hung --timeout 5
 kill -STOP "$victim"
 ends_soon hung
-names_rank hung 3 1
-# Rank 0 is missed by one after the other, a sixteenth of the limit apart: on busy cores the next may
-# speak before the first has ended the job.
-start headless --timeout 8
+names_rank hung 3
+start headless --timeout 5
 kill -STOP "$first"
 ends_soon headless
-names_rank headless 0 3
+names_rank headless 0
 # The same where updates travel as messages.
-start apart --timeout 8 --transport messages
+start apart --timeout 5 --transport messages
 kill -STOP "$victim"
 ends_soon apart
-names_rank apart 3 1
+names_rank apart 3
 # Asked to stop, a run ends within its round or after it, and says so once.
 start stopped
 kill -TERM $job
